@@ -1,0 +1,1 @@
+//! Telemetry and admin: the two HTTP planes.

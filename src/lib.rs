@@ -1,0 +1,9 @@
+//! sidebeat: a liveness proxy.
+
+pub mod admin;
+pub mod config;
+pub mod hook;
+pub mod metrics;
+pub mod net;
+pub mod proto;
+pub mod registry;

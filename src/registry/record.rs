@@ -1,0 +1,104 @@
+//! A stream as the API, the events and the log show it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::proto::cause::{Cause, Reason};
+
+/// One stream at one instant; every field always present, unknown is null.
+#[derive(Debug, Clone, Serialize)]
+pub struct StreamRecord {
+    pub id: Uuid,
+    pub listener: Arc<str>,
+    /// `ws`, `wss`, `tcp`, `tls`.
+    pub protocol: &'static str,
+    /// `open`, `half_closed`, `overdue`.
+    pub state: &'static str,
+    pub uid: Option<String>,
+    /// `response_header`, `query`, `header`, `cookie`, `first_message`, `api`.
+    pub uid_source: Option<&'static str>,
+    pub tags: Vec<String>,
+    pub client: ClientRecord,
+    pub upstream: UpstreamRecord,
+    pub host: Option<String>,
+    pub path: Option<String>,
+    pub subprotocol: Option<String>,
+    pub user_agent: Option<String>,
+    /// RFC 3339 with milliseconds, as every time here.
+    pub opened_at: String,
+    pub last_client_at: Option<String>,
+    pub last_upstream_at: Option<String>,
+    pub idle_ms: Option<u64>,
+    pub deadline_at: Option<String>,
+    pub deadline_reason: Option<&'static str>,
+    pub bytes: Both,
+    pub messages: Both,
+    pub pings: PingRecord,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct ClientRecord {
+    pub address: SocketAddr,
+    /// `socket`, `proxy_protocol`, `forwarded`.
+    pub source: &'static str,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct UpstreamRecord {
+    pub address: String,
+    pub local_address: Option<String>,
+}
+
+/// A figure of each side; `None` (null) after a crash.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Both {
+    pub client: Option<u64>,
+    pub upstream: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct PingRecord {
+    pub sent: Option<u64>,
+    pub answered: Option<u64>,
+    pub rtt_ms: Option<f64>,
+}
+
+/// The closing record of a stream: the stream as it was in the instant in which its cause was fixed.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClosedRecord {
+    #[serde(flatten)]
+    pub stream: StreamRecord,
+    pub closed_at: String,
+    pub duration_ms: u64,
+    /// The word of `Reason`.
+    pub reason: &'static str,
+    pub by: &'static str,
+    pub close_code: Option<u16>,
+    pub close_reason: Option<String>,
+    pub detail: Option<String>,
+    pub idle_limit_ms: Option<u64>,
+    /// How late the deadline that ended the stream was met; null when no deadline did.
+    pub lateness_ms: Option<f64>,
+    /// Open streams of the same uid that are left in this process.
+    pub uid_streams_left: Option<usize>,
+    /// The cause behind `reason`, for metrics and logs.
+    #[serde(skip)]
+    pub cause: Cause,
+}
+
+/// A stream that exceeded a limit under `mode: observe`.
+#[derive(Debug, Clone, Serialize)]
+pub struct OverdueRecord {
+    #[serde(flatten)]
+    pub stream: StreamRecord,
+    #[serde(serialize_with = "word")]
+    pub reason: Reason,
+    pub idle_limit_ms: Option<u64>,
+}
+
+fn word<S: serde::Serializer>(reason: &Reason, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(reason.as_str())
+}
