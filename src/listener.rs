@@ -1,0 +1,166 @@
+//! One listening socket per worker: accept, permit, back off.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::config;
+use crate::metrics::ListenerMetrics;
+use crate::net::tls::ServerTls;
+use crate::net::upstream::Dialer;
+use crate::proto::cause::{End, Rejection};
+use crate::stream;
+use crate::worker::Worker;
+
+/// The pause after an accept that failed for want of a resource (EMFILE, ENFILE, ENOMEM): long enough not to spin, short
+/// enough to go on as soon as a stream ends.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// How often the want of a resource is logged at most.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// What all workers share of one listener.
+pub struct Listener {
+    /// Settings for new streams; a reload replaces them.
+    pub config: ArcSwap<config::Listener>,
+    /// Certificates, for wss and tls.
+    pub tls: Option<ServerTls>,
+    /// The way to the app; a reload replaces it.
+    pub dialer: ArcSwap<Dialer>,
+    /// This listener's children of every family.
+    pub metrics: Arc<ListenerMetrics>,
+    streams: AtomicUsize,
+    removed: AtomicBool,
+}
+
+impl Listener {
+    /// A listener as configured.
+    pub fn new(
+        config: Arc<config::Listener>,
+        tls: Option<ServerTls>,
+        dialer: Dialer,
+        metrics: Arc<ListenerMetrics>,
+    ) -> Self {
+        Self {
+            config: ArcSwap::new(config),
+            tls,
+            dialer: ArcSwap::from_pointee(dialer),
+            metrics,
+            streams: AtomicUsize::new(0),
+            removed: AtomicBool::new(false),
+        }
+    }
+
+    /// Streams that hold a permit: open, opening or with sockets still alive.
+    pub fn streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Marks the listener as taken out of the configuration: its openings are refused like those of a drain.
+    pub fn remove(&self) {
+        self.removed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a reload took this listener out.
+    pub fn removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed)
+    }
+
+    /// A place among `limits.streams`, or the reason why there is none.
+    pub fn permit(self: &Arc<Self>) -> Result<Permit, Rejection> {
+        let limit = self.config.load().limits.streams;
+        self.streams
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| (held < limit).then_some(held + 1))
+            .map(|_| Permit(Arc::clone(self)))
+            .map_err(|_| Rejection::TooManyStreams)
+    }
+}
+
+/// A place among `limits.streams`; dropping it gives it back.
+pub struct Permit(Arc<Listener>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One worker's side of a listener: counts of the data path in plain cells, moved into the metrics by the worker's tick.
+pub struct Local {
+    /// The part that all workers share.
+    pub shared: Arc<Listener>,
+    bytes: [Cell<u64>; 2],
+    messages: [Cell<u64>; 2],
+}
+
+impl Local {
+    /// Empty tallies for `shared`.
+    pub fn new(shared: Arc<Listener>) -> Rc<Self> {
+        Rc::new(Self { shared, bytes: Default::default(), messages: Default::default() })
+    }
+
+    /// Counts what one turn of a stream read from `from`.
+    pub fn count(&self, from: End, bytes: u64, messages: u64) {
+        let (byte_cell, message_cell) = (&self.bytes[from as usize], &self.messages[from as usize]);
+        byte_cell.set(byte_cell.get() + bytes);
+        message_cell.set(message_cell.get() + messages);
+    }
+
+    /// Moves the counts into the metrics.
+    pub fn publish(&self) {
+        for from in End::BOTH {
+            self.shared.metrics.bytes(from).inc_by(self.bytes[from as usize].take());
+            self.shared.metrics.messages(from).inc_by(self.messages[from as usize].take());
+        }
+    }
+}
+
+/// Accepts until `stop` changes; then takes what is queued already, so that closing the socket resets nobody.
+pub async fn accept(socket: TcpListener, worker: Rc<Worker>, local: Rc<Local>, mut stop: watch::Receiver<bool>) {
+    let mut complained: Option<tokio::time::Instant> = None;
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((tcp, address)) => {
+                local.shared.metrics.accepted.inc();
+                tokio::task::spawn_local(stream::serve(Rc::clone(&worker), Rc::clone(&local), tcp, address));
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
+                    complained = Some(tokio::time::Instant::now());
+                    let listener = &*local.shared.config.load().name;
+                    tracing::error!(listener, %error, "cannot accept; raise the limit of open files or lower limits.streams");
+                }
+                tokio::time::sleep(BACK_OFF).await;
+            }
+        }
+    }
+    drain_backlog(&socket, &worker, &local);
+}
+
+fn drain_backlog(socket: &TcpListener, worker: &Rc<Worker>, local: &Rc<Local>) {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    while let std::task::Poll::Ready(Ok((tcp, address))) = socket.poll_accept(&mut context) {
+        local.shared.metrics.accepted.inc();
+        tokio::task::spawn_local(stream::serve(Rc::clone(worker), Rc::clone(local), tcp, address));
+    }
+}
+
+/// accept(2) passes on errors of the connection it would have returned; they say nothing about the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}

@@ -1,0 +1,338 @@
+//! How a stream ends (rule 10): who gets a Close, who a FIN, who a reset, and how long it may take.
+//!
+//! ```text
+//! cause fixed ─▶ each side: [ the frame under way may finish ─▶ ] Close ─▶ FIN      (or FIN alone, or reset)
+//!                           read and discard until its FIN
+//! both sides done, or close_timeout, or 1 MiB discarded ─▶ what is not done is reset
+//! ```
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rand::Rng;
+
+use super::pump::{Stop, Wish};
+use super::relay::Relay;
+use crate::net::leg::Io;
+use crate::proto::cause::{Cause, End, Reason};
+use crate::proto::framing::{Edge, Violation};
+use crate::proto::heart::{Kind, Time};
+use crate::proto::websocket;
+
+/// What a peer may still send after its last useful byte.
+const DISCARD: usize = 1024 * 1024;
+
+/// What is done with the bytes of a side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// They pass to the other side.
+    Passing,
+    /// They are forgotten until its FIN; at most `left` of them.
+    Discarding { left: usize },
+    /// FIN was seen, or the side is gone.
+    Ended,
+}
+
+/// What a side still gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writing {
+    /// The bytes of the other side.
+    Passing,
+    /// The rest of the frame under way, then a Close and FIN.
+    Finishing,
+    /// What waits in its outbox, then the end.
+    Ending(Ending),
+    /// Nothing more.
+    Ended,
+}
+
+/// How a side is told that nothing more comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// FIN; TLS: close_notify, then FIN.
+    Fin,
+    /// Reset: raw TCP whose other side was reset.
+    Reset,
+}
+
+impl Ending {
+    pub(super) fn finish<T: Io>(self, to: &mut T, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Fin => Pin::new(to).poll_shutdown(cx),
+            Self::Reset => {
+                to.reset();
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+/// A stream whose cause is fixed.
+#[derive(Debug)]
+pub(super) struct Closing {
+    /// When what is left is reset.
+    pub(super) until: Time,
+    /// A Close is on its way to this side, whose answer is awaited: `close_timeout` starts when it is written out.
+    awaited: Option<End>,
+    cause: Cause,
+}
+
+impl<C: Io, U: Io> Relay<C, U> {
+    /// A side did something that needs a decision.
+    pub(super) fn stopped(&mut self, from: End, stop: Stop, cx: &mut Context<'_>, now: Time) {
+        if self.closing.is_some() {
+            return self.stopped_in_closing(from, stop, cx);
+        }
+        match stop {
+            Stop::Eof if self.kind == Kind::WebSocket => self.gone(from, "the connection ended without a Close", cx, now),
+            Stop::Eof => self.half_close(from, cx, now),
+            Stop::ReadFailed(error) => self.gone(from, &error.to_string(), cx, now),
+            Stop::WriteFailed(error) => self.broke(from.other(), error),
+            Stop::Violated(violation) => {
+                let reason = match violation {
+                    Violation::Protocol(_) => Reason::ProtocolError,
+                    Violation::TooBig { .. } => Reason::MessageTooBig,
+                };
+                let cause = Cause::new(reason).with_detail(format!("{}: {violation}", from.as_str()));
+                self.end_by(cause, Some(from), None, cx, now);
+            }
+            Stop::Close { code, text } => self.peer_closed(from, code, text, cx, now),
+            Stop::Boundary => {}
+        }
+    }
+
+    /// The end of `end` without a goodbye.
+    pub(super) fn gone(&mut self, end: End, detail: &str, cx: &mut Context<'_>, now: Time) {
+        let reason = match end {
+            End::Client => Reason::ClientGone,
+            // An app that stops during a drain takes its connections with it; to the client that is the drain.
+            End::Upstream if self.live.draining() => Reason::Drain,
+            End::Upstream => Reason::UpstreamGone,
+        };
+        self.reading[end as usize] = Reading::Ended;
+        self.writing[end as usize] = Writing::Ended;
+        self.outbox(end).clear();
+        let cause = match reason {
+            Reason::Drain => self.live.drain_cause(),
+            _ => Cause::new(reason).with_detail(detail.to_owned()),
+        };
+        self.end_by(cause, Some(end), None, cx, now);
+    }
+
+    /// Ends the stream for `cause`, whose deadline, if one made it, was `due`.
+    pub(super) fn end(&mut self, cause: Cause, due: Option<Time>, cx: &mut Context<'_>, now: Time) {
+        let silent = match cause.reason {
+            Reason::ClientIdle | Reason::ClientStalled | Reason::NoFirstMessage => Some(End::Client),
+            Reason::UpstreamIdle | Reason::UpstreamStalled => Some(End::Upstream),
+            _ => None,
+        };
+        self.end_by(cause, silent, due, cx, now);
+    }
+
+    /// Fixes the cause. The frames of the side at `fault` cannot be waited for.
+    fn end_by(&mut self, cause: Cause, fault: Option<End>, due: Option<Time>, cx: &mut Context<'_>, now: Time) {
+        let late = due.map(|due| Duration::from_nanos(now.0.saturating_sub(due.0)));
+        self.live.over(cause.clone(), late, self.terms.policy.idle_limit);
+        let reset = self.kind != Kind::WebSocket && matches!(cause.reason, Reason::ClientGone | Reason::UpstreamGone);
+        self.closing = Some(Closing { until: self.close_deadline(now), awaited: None, cause });
+        for to in End::BOTH {
+            let from = to.other();
+            if self.writing[to as usize] == Writing::Ended {
+                self.forget(from);
+                continue;
+            }
+            let edge = self.edge(to);
+            if reset {
+                self.writing[to as usize] = Writing::Ending(Ending::Reset);
+            } else if self.kind != Kind::WebSocket || (edge == Edge::Inside && fault == Some(from)) {
+                self.writing[to as usize] = Writing::Ending(Ending::Fin);
+            } else if edge == Edge::Inside {
+                self.writing[to as usize] = Writing::Finishing;
+                self.wish(to, Some(Wish::Stop));
+                continue;
+            } else {
+                self.send_close(to, cx);
+            }
+            self.forget(from);
+        }
+    }
+
+    /// Writes our Close to `to`, if this cause has one for it, with FIN right behind it.
+    fn send_close(&mut self, to: End, cx: &mut Context<'_>) {
+        self.writing[to as usize] = Writing::Ending(Ending::Fin);
+        let Some(closing) = &self.closing else { return };
+        let Some(code) = closing.cause.code else { return };
+        let mask = (to == End::Upstream).then(|| self.live.worker.random().random());
+        let mut frame = Vec::new();
+        websocket::encode_close(Some(code), &closing.cause.text, mask, &mut frame);
+        let sent = match to {
+            End::Client => self.down.outbox.send(&mut self.client, cx, &frame),
+            End::Upstream => self.up.outbox.send(&mut self.upstream, cx, &frame),
+        };
+        if sent.is_err() {
+            self.lose(to);
+        }
+    }
+
+    /// A peer's Close has passed: the other's Close may pass back.
+    fn peer_closed(&mut self, from: End, code: Option<u16>, text: String, cx: &mut Context<'_>, now: Time) {
+        let reason = match from {
+            End::Client => Reason::ClientClose,
+            End::Upstream => Reason::UpstreamClose,
+        };
+        let mut cause = Cause::new(reason).with_code(code);
+        cause.text = text.into();
+        self.live.over(cause.clone(), None, self.terms.policy.idle_limit);
+        let to = from.other();
+        self.closing = Some(Closing { until: self.close_deadline(now), awaited: Some(to), cause });
+        self.forget(from);
+        self.note_written(now);
+        if self.broken.take().is_some() {
+            // The closer takes no more bytes: nobody is left to answer.
+            self.lose(from);
+            self.writing[to as usize] = Writing::Ending(Ending::Fin);
+            self.forget(to);
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    fn stopped_in_closing(&mut self, from: End, stop: Stop, cx: &mut Context<'_>) {
+        let to = from.other();
+        match stop {
+            Stop::Eof => self.reading[from as usize] = Reading::Ended,
+            Stop::ReadFailed(_) => {
+                self.lose(from);
+                self.reading[from as usize] = Reading::Ended;
+            }
+            Stop::WriteFailed(_) => {
+                self.lose(to);
+                return self.forget(from);
+            }
+            Stop::Close { .. } => {
+                self.writing[from as usize] = self.writing[from as usize].then(Ending::Fin);
+                self.forget(from);
+            }
+            Stop::Violated(_) => self.forget(from),
+            Stop::Boundary => {
+                self.forget(from);
+                return self.send_close(to, cx);
+            }
+        }
+        self.writing[to as usize] = self.writing[to as usize].then(Ending::Fin);
+    }
+
+    /// Raw TCP: a FIN is passed on behind what came before it.
+    fn half_close(&mut self, from: End, cx: &mut Context<'_>, now: Time) {
+        let to = from.other();
+        self.reading[from as usize] = Reading::Ended;
+        let released = match from {
+            End::Client => self.up.release(&mut self.upstream, cx),
+            End::Upstream => self.down.release(&mut self.client, cx),
+        };
+        if let Err(error) = released {
+            return self.broke(to, error);
+        }
+        self.writing[to as usize] = self.writing[to as usize].then(Ending::Fin);
+        let first = *self.first_fin.get_or_insert(from);
+        if self.reading[to as usize] != Reading::Ended {
+            return self.live.entry.figures.set_half_closed();
+        }
+        let cause = Cause::new(match first {
+            End::Client => Reason::ClientClose,
+            End::Upstream => Reason::UpstreamClose,
+        });
+        self.live.over(cause.clone(), None, self.terms.policy.idle_limit);
+        self.closing = Some(Closing { until: self.close_deadline(now), awaited: None, cause });
+    }
+
+    /// `end` takes no more bytes. What it said before is still read, and decides what the stream is said to have ended of.
+    fn broke(&mut self, end: End, error: io::Error) {
+        self.lose(end);
+        self.forget(end.other());
+        if self.broken.is_none() {
+            self.broken = Some((end, error));
+        }
+    }
+
+    /// Nothing more is written to `end`.
+    fn lose(&mut self, end: End) {
+        self.writing[end as usize] = Writing::Ended;
+        self.outbox(end).clear();
+    }
+
+    /// What comes from `end` no longer passes.
+    fn forget(&mut self, end: End) {
+        if self.reading[end as usize] == Reading::Passing {
+            self.reading[end as usize] = Reading::Discarding { left: DISCARD };
+        }
+    }
+
+    /// Whether nothing is left to be done for either side.
+    pub(super) fn ended(&mut self) -> bool {
+        End::BOTH.iter().all(|&end| {
+            let (reading, writing) = (self.reading[end as usize], self.writing[end as usize]);
+            reading == Reading::Ended && writing == Writing::Ended
+        })
+    }
+
+    /// `close_timeout` for the answer of a peer starts when the Close it answers is written out.
+    pub(super) fn note_written(&mut self, now: Time) {
+        let until = self.close_deadline(now);
+        let Some(awaited) = self.closing.as_ref().and_then(|closing| closing.awaited) else { return };
+        if !self.outbox(awaited).waits()
+            && let Some(closing) = &mut self.closing
+        {
+            closing.awaited = None;
+            closing.until = until;
+        }
+    }
+
+    /// Time is up: what has not ended by itself is reset.
+    pub(super) fn reset_unfinished(&mut self) {
+        for end in End::BOTH {
+            let done = self.reading[end as usize] == Reading::Ended && self.writing[end as usize] == Writing::Ended;
+            match end {
+                _ if done => {}
+                End::Client => self.client.reset(),
+                End::Upstream => self.upstream.reset(),
+            }
+        }
+    }
+
+    fn close_deadline(&self, now: Time) -> Time {
+        Time(now.0.saturating_add(self.terms.policy.close_timeout.as_nanos() as u64))
+    }
+
+    fn outbox(&mut self, to: End) -> &mut super::outbox::Outbox {
+        match to {
+            End::Client => &mut self.down.outbox,
+            End::Upstream => &mut self.up.outbox,
+        }
+    }
+
+    fn edge(&self, to: End) -> Edge {
+        match to {
+            End::Client => self.down.edge(),
+            End::Upstream => self.up.edge(),
+        }
+    }
+
+    fn wish(&mut self, to: End, wish: Option<Wish>) {
+        match to {
+            End::Client => self.down.wish(wish),
+            End::Upstream => self.up.wish(wish),
+        }
+    }
+}
+
+impl Writing {
+    /// The same side on its way to its end, unless it is there or further already.
+    fn then(self, how: Ending) -> Self {
+        match self {
+            Self::Passing | Self::Finishing => Self::Ending(how),
+            Self::Ending(_) | Self::Ended => self,
+        }
+    }
+}

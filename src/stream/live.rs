@@ -1,0 +1,163 @@
+//! The guard of an open stream: what entered leaves exactly once, with one cause, whatever happens in between.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::pump::Turn;
+use crate::config::EventKind;
+use crate::hook::Event;
+use crate::listener::{Local, Permit};
+use crate::log;
+use crate::proto::cause::{Cause, End, Reason};
+use crate::proto::heart::{Policy, Time};
+use crate::registry::Entry;
+use crate::registry::record::{ClosedRecord, OverdueRecord};
+use crate::worker::Worker;
+
+/// An entered stream.
+pub(super) struct Live {
+    pub(super) entry: Arc<Entry>,
+    pub(super) local: Rc<Local>,
+    pub(super) worker: Rc<Worker>,
+    over: bool,
+    _permit: Permit,
+}
+
+impl Live {
+    /// Enters the stream: registry, metrics, `opened` event.
+    pub(super) fn enter(entry: Arc<Entry>, local: Rc<Local>, worker: Rc<Worker>, permit: Permit) -> Self {
+        let hooks = worker.shared.hooks.load();
+        worker.shared.registry.enter(Arc::clone(&entry), || {
+            if hooks.wants(EventKind::Opened, &entry.opening.listener) {
+                hooks.emit(Event::Opened(Arc::new(entry.record())), entry.opening.at);
+            }
+        });
+        local.shared.metrics.opened.inc();
+        local.shared.metrics.active.inc();
+        drop(hooks);
+        Self { entry, local, worker, over: false, _permit: permit }
+    }
+
+    /// Fixes the cause: from here the stream is in no list. Only the first call counts.
+    pub(super) fn over(&mut self, cause: Cause, lateness: Option<Duration>, idle_limit: Option<Duration>) {
+        if std::mem::replace(&mut self.over, true) {
+            return;
+        }
+        let shared = &self.worker.shared;
+        let metrics = &self.local.shared.metrics;
+        metrics.active.dec();
+        metrics.closing.inc();
+        metrics.closed(cause.reason).inc();
+        metrics.duration.observe(self.entry.age().as_secs_f64());
+        if let Some(lateness) = lateness {
+            metrics.lateness.observe(lateness.as_secs_f64());
+        }
+        let now = SystemTime::now();
+        shared.registry.leave(&self.entry, |left| {
+            let record = Arc::new(self.closed_record(cause, now, lateness, idle_limit, left));
+            let hooks = shared.hooks.load();
+            if hooks.wants(EventKind::Closed, &record.stream.listener) {
+                hooks.emit(Event::Closed(Arc::clone(&record)), now);
+            }
+            log::stream_closed(&record);
+            record
+        });
+    }
+
+    /// Reports a limit that ran out under `mode: observe`.
+    pub(super) fn overdue(&self, reason: Reason, policy: &Policy) {
+        self.entry.figures.set_overdue(true);
+        self.local.shared.metrics.overdue(reason).inc();
+        let hooks = self.worker.shared.hooks.load();
+        if hooks.wants(EventKind::Overdue, &self.entry.opening.listener) {
+            let record = OverdueRecord {
+                stream: self.entry.record(),
+                reason,
+                idle_limit_ms: policy.idle_limit.map(|limit| limit.as_millis() as u64),
+            };
+            hooks.emit(Event::Overdue(Arc::new(record)), SystemTime::now());
+        }
+    }
+
+    /// The stream was heard again `after` its limit had run out (observe).
+    pub(super) fn heard_again(&self, after: Duration) {
+        self.entry.figures.set_overdue(false);
+        self.local.shared.metrics.heard_again.observe(after.as_secs_f64());
+    }
+
+    /// Stores what one turn heard, counted and sent.
+    pub(super) fn tell(&self, turn: &Turn<'_>, instant: Instant) {
+        for from in End::BOTH {
+            let tally = turn.tally[from as usize];
+            if tally.heard {
+                let at = instant.duration_since(self.entry.opening.instant);
+                self.entry.figures.heard(from, at, tally.bytes, tally.messages);
+                self.local.count(from, tally.bytes, tally.messages);
+            }
+        }
+        for (from, rtt) in &turn.rtts {
+            self.local.shared.metrics.pongs(*from).inc();
+            self.local.shared.metrics.rtt(*from).observe(rtt.as_secs_f64());
+            if *from == End::Client {
+                self.entry.figures.answered(*rtt);
+            }
+        }
+        self.count_pings(turn);
+    }
+
+    /// Counts the heartbeats whose last byte went out in this turn.
+    pub(super) fn count_pings(&self, turn: &Turn<'_>) {
+        for to in End::BOTH {
+            let sent = turn.sent[to as usize];
+            if sent > 0 {
+                self.local.shared.metrics.pings_sent(to).inc_by(sent);
+                if to == End::Client {
+                    self.entry.figures.pinged(sent);
+                }
+            }
+        }
+    }
+
+    /// Stores the instant at which the stream ends if nothing more is heard.
+    pub(super) fn note_deadline(&self, deadline: Option<(Time, Reason)>) {
+        let since = |time| self.worker.clock.instant(time).saturating_duration_since(self.entry.opening.instant);
+        self.entry.figures.set_deadline(deadline.map(|(time, reason)| (since(time), reason)));
+    }
+
+    fn closed_record(
+        &self,
+        cause: Cause,
+        at: SystemTime,
+        lateness: Option<Duration>,
+        idle_limit: Option<Duration>,
+        uid_streams_left: Option<usize>,
+    ) -> ClosedRecord {
+        let stream = self.entry.record();
+        ClosedRecord {
+            stream,
+            closed_at: humantime::format_rfc3339_millis(at).to_string(),
+            duration_ms: self.entry.age().as_millis() as u64,
+            reason: cause.reason.as_str(),
+            by: cause.by.as_str(),
+            close_code: cause.code,
+            close_reason: cause.code.map(|_| cause.text.to_string()),
+            detail: cause.detail.as_deref().map(str::to_owned),
+            idle_limit_ms: idle_limit.map(|limit| limit.as_millis() as u64),
+            lateness_ms: lateness.map(|lateness| lateness.as_secs_f64() * 1000.0),
+            uid_streams_left,
+            cause,
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        // Only a panic in the stream's own task (or a bug like it) gets here without a cause.
+        self.over(Cause::new(Reason::InternalError), None, None);
+        self.local.shared.metrics.closing.dec();
+        self.worker.vacate(self.entry.home);
+    }
+}

@@ -1,0 +1,130 @@
+//! What waits for one side: nothing while the side takes everything at once.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::net::leg::Io;
+
+/// Bytes that a side has not taken yet.
+///
+/// ```text
+/// taken by the socket │ unflushed (inside TLS) │ pending[at..] (here)
+/// ```
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    pending: Vec<u8>,
+    at: usize,
+    /// TLS took bytes before its socket did. This belongs to the direction and not to one turn: a relay that forgets it
+    /// between two turns stalls for good on a peer that reads late.
+    unflushed: bool,
+    blocked: bool,
+    heartbeat: Option<Heartbeat>,
+}
+
+/// A heartbeat on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Heartbeat {
+    /// Pending bytes up to its end.
+    left: usize,
+    token: Option<[u8; 8]>,
+}
+
+/// How a side's appetite changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Appetite {
+    /// It takes what comes, as before.
+    Free,
+    /// It takes nothing, since now or as before.
+    Blocked,
+    /// It was blocked and took some.
+    Progressed,
+    /// It was blocked and took all.
+    Unblocked,
+}
+
+impl Outbox {
+    /// Whether bytes wait; such a direction is not read.
+    pub(super) fn waits(&self) -> bool {
+        self.unflushed || !self.pending.is_empty()
+    }
+
+    /// Hands `bytes` to the side and keeps what it does not take.
+    pub(super) fn send<T: Io>(&mut self, to: &mut T, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        while self.pending.is_empty() && !rest.is_empty() {
+            match Pin::new(&mut *to).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(taken)) => {
+                    self.unflushed = true;
+                    rest = &rest[taken..];
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => break,
+            }
+        }
+        self.pending.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// Appends a heartbeat; `flush` tells when its last byte is out.
+    pub(super) fn send_heartbeat<T: Io>(
+        &mut self,
+        to: &mut T,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        token: Option<[u8; 8]>,
+    ) -> io::Result<()> {
+        self.send(to, cx, bytes)?;
+        self.heartbeat = Some(Heartbeat { left: self.pending.len() - self.at, token });
+        Ok(())
+    }
+
+    /// Moves what waits. The buffer is given back as soon as it is empty.
+    pub(super) fn flush<T: Io>(&mut self, to: &mut T, cx: &mut Context<'_>) -> io::Result<Appetite> {
+        let before = (self.at, self.pending.len(), to.raw_bytes_written());
+        while self.at < self.pending.len() {
+            match Pin::new(&mut *to).poll_write(cx, &self.pending[self.at..]) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(taken)) => {
+                    self.unflushed = true;
+                    self.at += taken;
+                    if let Some(heartbeat) = &mut self.heartbeat {
+                        heartbeat.left = heartbeat.left.saturating_sub(taken);
+                    }
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => break,
+            }
+        }
+        if self.at == self.pending.len() {
+            (self.pending, self.at) = (Vec::new(), 0);
+        }
+        if self.unflushed && Pin::new(&mut *to).poll_flush(cx)?.is_ready() {
+            self.unflushed = false;
+        }
+        let took = before != (self.at, self.pending.len(), to.raw_bytes_written());
+        let was_blocked = std::mem::replace(&mut self.blocked, self.waits());
+        Ok(match (was_blocked, self.blocked) {
+            (false, false) => Appetite::Free,
+            (true, true) if took => Appetite::Progressed,
+            (false | true, true) => Appetite::Blocked,
+            (true, false) => Appetite::Unblocked,
+        })
+    }
+
+    /// The token of the heartbeat whose last byte the socket has taken since the last call.
+    pub(super) fn heartbeat_sent(&mut self) -> Option<Option<[u8; 8]>> {
+        let heartbeat = self.heartbeat?;
+        if heartbeat.left > 0 || self.unflushed {
+            return None;
+        }
+        self.heartbeat = None;
+        Some(heartbeat.token)
+    }
+
+    /// Drops what waits: the side is gone.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}

@@ -1,0 +1,358 @@
+//! The one future of an open stream: both directions, the heart and the closing.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::Rng;
+use tokio::time::{Instant, Sleep};
+
+use super::closing::{Closing, Reading, Writing};
+use super::live::Live;
+use super::pump::{Beat, Pump, Step, Stop, Tally, Turn, Wish};
+use crate::net::leg::Io;
+use crate::proto::cause::{Cause, End, Reason};
+use crate::proto::framing::{Edge, Scanner};
+use crate::proto::heart::{Heart, Kind, Place, Policy, Time, Verdict};
+use crate::worker::Command;
+
+/// Reads of each side in one turn before the other streams of the worker get theirs.
+const BUDGET: usize = 16;
+
+/// A sleep that nobody waits for: far enough to cost nothing, near enough for the timer wheel.
+const NEVER: Duration = Duration::from_secs(86_400 * 365);
+
+/// The limits of a listener as open streams use them; a reload replaces them as a whole.
+#[derive(Debug)]
+pub struct Terms {
+    /// The heartbeat rules.
+    pub policy: Policy,
+    /// `ping.data`, ready for the wire.
+    pub(crate) beat: Option<Beat>,
+    /// How long a reload spreads the ends of streams beyond a lowered `max_age`.
+    pub spread: Duration,
+}
+
+/// An open stream: two byte pipes and one clock.
+pub(super) struct Relay<C, U> {
+    pub(super) client: C,
+    pub(super) upstream: U,
+    /// Client to upstream.
+    pub(super) up: Pump,
+    /// Upstream to client.
+    pub(super) down: Pump,
+    pub(super) reading: [Reading; 2],
+    pub(super) writing: [Writing; 2],
+    pub(super) kind: Kind,
+    pub(super) heart: Heart,
+    pub(super) live: Live,
+    pub(super) terms: Arc<Terms>,
+    /// `None` while the stream is open.
+    pub(super) closing: Option<Closing>,
+    /// The side whose FIN came first (raw TCP).
+    pub(super) first_fin: Option<End>,
+    /// A side that took no more bytes. What it said before is still read: its Close may be there.
+    pub(super) broken: Option<(End, io::Error)>,
+    armed: Option<Instant>,
+}
+
+/// Bytes that were read from each side before the relay began.
+pub(super) type Ahead = [Bytes; 2];
+
+impl<C: Io, U: Io> Relay<C, U> {
+    /// A relay whose opening counts from now.
+    pub(super) fn new(client: C, upstream: U, scanners: [Scanner; 2], kind: Kind, live: Live) -> Self {
+        let [from_client, from_upstream] = scanners;
+        let (now, _) = live.worker.clock.now();
+        let seed = live.worker.random().random();
+        let terms = live.local.shared.terms.load_full();
+        Self {
+            client,
+            upstream,
+            up: Pump::new(End::Client, from_client),
+            down: Pump::new(End::Upstream, from_upstream),
+            reading: [Reading::Passing; 2],
+            writing: [Writing::Passing; 2],
+            kind,
+            heart: Heart::new(now, kind, seed),
+            live,
+            terms,
+            closing: None,
+            first_fin: None,
+            broken: None,
+            armed: None,
+        }
+    }
+
+    /// Runs the stream to its very end.
+    pub(super) async fn run(mut self, ahead: Ahead) {
+        let mut sleep = pin!(tokio::time::sleep(NEVER));
+        let mut ahead = Some(ahead);
+        std::future::poll_fn(|cx| {
+            if let Some(ahead) = ahead.take() {
+                self.live.worker.listen(self.live.entry.home, cx.waker());
+                self.pass_ahead(&ahead, cx);
+            }
+            self.turn(cx, sleep.as_mut())
+        })
+        .await;
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
+        loop {
+            let (now, instant) = self.live.worker.clock.now();
+            if self.armed.is_some_and(|armed| armed <= instant) {
+                self.armed = None;
+            }
+            self.obey(cx, now);
+            while let Some((from, stop)) = self.pump(cx, now, instant) {
+                self.stopped(from, stop, cx, now);
+            }
+            if let (None, Some((end, error))) = (&self.closing, self.broken.take()) {
+                self.gone(end, &error.to_string(), cx, now);
+                continue;
+            }
+            let until = match &self.closing {
+                None => self.ask_heart(cx, now),
+                Some(closing) if self.ended() => return Poll::Ready(()),
+                Some(closing) if closing.until <= now => {
+                    self.reset_unfinished();
+                    return Poll::Ready(());
+                }
+                Some(closing) => Some(closing.until),
+            };
+            if self.broken.is_some() || (self.closing.is_some() && until.is_none()) {
+                continue;
+            }
+            if self.arm(until, sleep.as_mut(), cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Sets the timer only when the deadline came nearer: one that moved away is looked at when the timer fires.
+    fn arm(&mut self, until: Option<Time>, mut sleep: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(until) = until else { return Poll::Pending };
+        let until = self.live.worker.clock.instant(until);
+        if self.armed.is_some_and(|armed| armed <= until) {
+            return Poll::Pending;
+        }
+        self.armed = Some(until);
+        sleep.as_mut().reset(until);
+        sleep.poll(cx)
+    }
+
+    fn obey(&mut self, cx: &mut Context<'_>, now: Time) {
+        for command in self.live.worker.commands(self.live.entry.home) {
+            match command {
+                Command::Close(cause) => {
+                    if self.closing.is_none() {
+                        self.end(cause, None, cx, now);
+                    }
+                }
+                Command::PolicyChanged => {
+                    let terms = self.live.local.shared.terms.load_full();
+                    self.heart.policy_changed(&self.terms.policy, &terms.policy, now, terms.spread);
+                    self.terms = terms;
+                    self.armed = None;
+                }
+            }
+        }
+    }
+
+    /// Moves bytes both ways until nothing moves; returns what a side did that needs a decision.
+    fn pump(&mut self, cx: &mut Context<'_>, now: Time, instant: Instant) -> Option<(End, Stop)> {
+        // The last words of a broken side are read to their end: there is only what its socket still holds.
+        let budget = if self.broken.is_some() { usize::MAX } else { BUDGET };
+        let (parts, mut turn) = self.split(now);
+        let Parts { client, upstream, up, down, reading, writing, live } = parts;
+        let mut stopped = None;
+        for steps in 1.. {
+            let mut moved = false;
+            for from in [End::Upstream, End::Client] {
+                let states = (&mut *reading, &mut *writing);
+                let step = match from {
+                    End::Upstream => advance(down, upstream, client, from, states, cx, &mut turn),
+                    End::Client => advance(up, client, upstream, from, states, cx, &mut turn),
+                };
+                match step {
+                    Ok(step) => moved |= step == Step::Moved,
+                    Err(stop) => stopped = stopped.or(Some((from, stop))),
+                }
+            }
+            if stopped.is_some() || !moved {
+                break;
+            }
+            if steps == budget {
+                cx.waker().wake_by_ref();
+                break;
+            }
+        }
+        live.tell(&turn, instant);
+        stopped
+    }
+
+    fn pass_ahead(&mut self, ahead: &Ahead, cx: &mut Context<'_>) {
+        let (now, instant) = self.live.worker.clock.now();
+        for from in End::BOTH {
+            let bytes = &ahead[from as usize];
+            if bytes.is_empty() {
+                continue;
+            }
+            let (Parts { client, upstream, up, down, live, .. }, mut turn) = self.split(now);
+            let passed = match from {
+                End::Client => up.pass_ahead(bytes, upstream, cx, &mut turn),
+                End::Upstream => down.pass_ahead(bytes, client, cx, &mut turn),
+            };
+            live.tell(&turn, instant);
+            if let Err(stop) = passed {
+                self.stopped(from, stop, cx, now);
+            }
+        }
+    }
+
+    /// The parts of the relay that one turn works on, borrowed apart from each other.
+    fn split(&mut self, now: Time) -> (Parts<'_, C, U>, Turn<'_>) {
+        let Self { client, upstream, up, down, reading, writing, heart, live, terms, .. } = self;
+        let turn = Turn {
+            worker: &live.worker,
+            heart,
+            now,
+            beat: terms.beat.as_ref(),
+            tally: [Tally::default(); 2],
+            rtts: Vec::new(),
+            sent: [0; 2],
+        };
+        (Parts { client, upstream, up, down, reading, writing, live }, turn)
+    }
+
+    /// Does what the heart says; returns when to ask it again.
+    fn ask_heart(&mut self, cx: &mut Context<'_>, now: Time) -> Option<Time> {
+        loop {
+            match self.heart.verdict(now, &self.terms.policy) {
+                Verdict::Wait { until, ping_client, ping_upstream } => {
+                    let placed = self.place(End::Client, ping_client, cx, now)
+                        | self.place(End::Upstream, ping_upstream, cx, now);
+                    if self.closing.is_some() {
+                        return None;
+                    }
+                    if !placed {
+                        self.live.note_deadline(self.heart.deadline(&self.terms.policy));
+                        return until;
+                    }
+                }
+                Verdict::Close { reason, due } => {
+                    if self.has_unread(reason) {
+                        // Something came in behind the reactor's back: let it report before anybody is judged.
+                        cx.waker().wake_by_ref();
+                        return Some(Time(now.0 + 1));
+                    }
+                    self.end(Cause::new(reason), Some(due), cx, now);
+                    return None;
+                }
+                Verdict::Overdue { reason } => self.live.overdue(reason, &self.terms.policy),
+                Verdict::HeardAgain { after, .. } => self.live.heard_again(after),
+            }
+        }
+    }
+
+    /// Puts a due heartbeat for `to` in if the direction stands at a fitting edge, else leaves the wish with its pump.
+    fn place(&mut self, to: End, place: Option<Place>, cx: &mut Context<'_>, now: Time) -> bool {
+        let data = to == End::Client && self.terms.beat.is_some();
+        let (Parts { client, upstream, up, down, live, .. }, mut turn) = self.split(now);
+        let pump = match to {
+            End::Client => down,
+            End::Upstream => up,
+        };
+        let wanted = match place {
+            Some(Place::BetweenFrames) if !data => Edge::Frame,
+            Some(Place::BetweenFrames | Place::BetweenMessages) => Edge::Message,
+            None => {
+                pump.wish(None);
+                return false;
+            }
+        };
+        if pump.edge() < wanted {
+            pump.wish(Some(Wish::Heartbeat(wanted)));
+            return false;
+        }
+        let sent = match to {
+            End::Client => pump.beat(client, cx, &mut turn),
+            End::Upstream => pump.beat(upstream, cx, &mut turn),
+        };
+        live.count_pings(&turn);
+        if let Err(stop) = sent {
+            self.stopped(to.other(), stop, cx, now);
+        }
+        true
+    }
+
+    /// Whether the side that is about to be judged silent has bytes in its socket that we have not read (rule 8).
+    fn has_unread(&self, reason: Reason) -> bool {
+        let judged: &[End] = match reason {
+            Reason::ClientIdle | Reason::NoFirstMessage => &[End::Client],
+            Reason::UpstreamIdle => &[End::Upstream],
+            Reason::Quiet | Reason::HalfCloseTimeout => &End::BOTH,
+            _ => &[],
+        };
+        judged.iter().any(|end| match end {
+            End::Client => self.is_read(End::Client, &self.up) && self.client.has_input(),
+            End::Upstream => self.is_read(End::Upstream, &self.down) && self.upstream.has_input(),
+        })
+    }
+
+    fn is_read(&self, end: End, pump: &Pump) -> bool {
+        self.reading[end as usize] == Reading::Passing && !pump.outbox.waits()
+    }
+}
+
+struct Parts<'a, C, U> {
+    client: &'a mut C,
+    upstream: &'a mut U,
+    up: &'a mut Pump,
+    down: &'a mut Pump,
+    reading: &'a mut [Reading; 2],
+    writing: &'a mut [Writing; 2],
+    live: &'a Live,
+}
+
+/// One step of one direction in whatever state its two sides are.
+fn advance<F: Io, T: Io>(
+    pump: &mut Pump,
+    from: &mut F,
+    to: &mut T,
+    end: End,
+    (reading, writing): (&mut [Reading; 2], &mut [Writing; 2]),
+    cx: &mut Context<'_>,
+    turn: &mut Turn<'_>,
+) -> Result<Step, Stop> {
+    let target = &mut writing[end.other() as usize];
+    let step = match &mut reading[end as usize] {
+        Reading::Passing => return pump.step(from, to, cx, turn),
+        Reading::Discarding { left } => match Pump::discard(from, cx, turn.worker) {
+            Poll::Pending => Step::Dry,
+            Poll::Ready(Ok(0)) => return Err(Stop::Eof),
+            Poll::Ready(Ok(count)) if count < *left => {
+                *left -= count;
+                Step::Moved
+            }
+            Poll::Ready(Ok(_)) => return Err(Stop::ReadFailed(io::Error::other("too much data after its Close"))),
+            Poll::Ready(Err(error)) => return Err(Stop::ReadFailed(error)),
+        },
+        Reading::Ended => Step::Dry,
+    };
+    if *target != Writing::Ended {
+        pump.flush(to, cx, turn)?;
+        if let Writing::Ending(how) = *target
+            && !pump.outbox.waits()
+            && how.finish(to, cx).map_err(Stop::WriteFailed)?.is_ready()
+        {
+            *target = Writing::Ended;
+            turn.heart.half_closed(end, turn.now);
+        }
+    }
+    Ok(step)
+}
