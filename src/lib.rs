@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod health;
 pub mod hook;
 pub mod metrics;
 pub mod net;
