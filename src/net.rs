@@ -5,6 +5,11 @@
 //! ([`upstream`]). No module here knows HTTP, frames or heartbeats.
 
 pub mod leg;
+pub mod pem;
 pub mod prefixed;
+pub mod proxy_protocol;
+
 pub mod sensor;
 pub mod sockopt;
+pub mod tls;
+pub mod upstream;
