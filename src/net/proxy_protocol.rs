@@ -255,3 +255,293 @@ fn of_one_family(source: SocketAddr, destination: SocketAddr) -> Family {
         (from, to) => Family::V6(v6(from), v6(to)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const ID: uuid::Uuid = uuid::uuid!("01890a5d-ac96-774b-bcce-b302099a8057");
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn ends(source: &str, destination: &str) -> Option<Addresses> {
+        Some(Addresses {
+            source: address(source),
+            destination: address(destination),
+        })
+    }
+
+    /// A header of version 2 by hand.
+    fn v2(version_and_command: u8, family: u8, body: &[u8]) -> Vec<u8> {
+        let mut header = V2_SIGNATURE.to_vec();
+        header.extend([version_and_command, family]);
+        header.extend((body.len() as u16).to_be_bytes());
+        header.extend(body);
+        header
+    }
+
+    const V4_BODY: [u8; 12] = [192, 0, 2, 1, 198, 51, 100, 1, 0xc8, 0x22, 0x01, 0xbb];
+
+    #[test]
+    fn version_1_is_read_as_the_specification_writes_it() {
+        let cases: [(&[u8], _); 7] = [
+            (
+                b"PROXY TCP4 192.0.2.1 198.51.100.1 51234 443\r\n",
+                ends("192.0.2.1:51234", "198.51.100.1:443"),
+            ),
+            (
+                b"PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n",
+                ends("255.255.255.255:65535", "255.255.255.255:65535"),
+            ),
+            (
+                b"PROXY TCP6 2001:db8::1 2001:db8::2 1 0\r\n",
+                ends("[2001:db8::1]:1", "[2001:db8::2]:0"),
+            ),
+            (
+                b"PROXY TCP6 ::ffff:192.0.2.1 ::ffff:198.51.100.1 1 2\r\n",
+                ends("192.0.2.1:1", "198.51.100.1:2"),
+            ),
+            (b"PROXY UNKNOWN\r\n", None),
+            (b"PROXY UNKNOWN whatever it likes\r\n", None),
+            (
+                b"PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n",
+                None,
+            ),
+        ];
+        for (line, expected) in cases {
+            let text = String::from_utf8_lossy(line);
+            assert_eq!(
+                parse(line).unwrap(),
+                Head::Complete(line.len(), expected),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn broken_lines_are_refused_and_never_repaired() {
+        let long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(100));
+        let cases = [
+            "PROXY \r\n",
+            "PROXY TCP4\r\n",
+            "PROXY TCP5 192.0.2.1 198.51.100.1 1 2\r\n",
+            "PROXY tcp4 192.0.2.1 198.51.100.1 1 2\r\n",
+            "PROXY TCP4 192.0.2.1 198.51.100.1 1\r\n",
+            "PROXY TCP4 192.0.2.1 198.51.100.1 1 2 3\r\n",
+            "PROXY TCP4  192.0.2.1 198.51.100.1 1 2\r\n",
+            "PROXY TCP4 192.0.2.1 198.51.100.1 1 2 \r\n",
+            "PROXY TCP4 192.0.2.1 198.51.100.1 +1 2\r\n",
+            "PROXY TCP4 192.0.2.1 198.51.100.1 01 2\r\n",
+            "PROXY TCP4 192.0.2.1 198.51.100.1 65536 2\r\n",
+            "PROXY TCP4 192.0.2.1 198.51.100.1  2\r\n",
+            "PROXY TCP4 192.0.2.256 198.51.100.1 1 2\r\n",
+            "PROXY TCP4 2001:db8::1 2001:db8::2 1 2\r\n",
+            "PROXY TCP6 192.0.2.1 198.51.100.1 1 2\r\n",
+            "PROXY TCP4 192.0.2.1 198.51.100.1 1 2\n\r\n",
+            &long,
+        ];
+        for line in cases {
+            let error = parse(line.as_bytes()).unwrap_err();
+            assert!(
+                matches!(error, ProxyProtocolError::Malformed(_)),
+                "{line:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn anything_else_is_no_header() {
+        let hello: &[u8] = &[0x16, 0x03, 0x01, 0x02, 0x00];
+        for input in [b"GET / HTTP/1.1\r\n", hello, b"proxy TCP4 ", b"\r\n\r\nGET"] {
+            let error = parse(input).unwrap_err();
+            assert!(matches!(error, ProxyProtocolError::Missing), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn version_2_names_addresses_only_for_proxied_tcp() {
+        let tcp4 = ends("192.0.2.1:51234", "198.51.100.1:443");
+        let with_tlvs = [&V4_BODY[..], &[0x04, 0, 2, 0, 0]].concat();
+        let unix = [0; 216];
+        let cases = [
+            (v2(0x21, 0x11, &V4_BODY), tcp4),
+            (v2(0x21, 0x11, &with_tlvs), tcp4),
+            (v2(0x20, 0x11, &V4_BODY), None),
+            (v2(0x20, 0x00, &[]), None),
+            (v2(0x21, 0x00, &[]), None),
+            (v2(0x21, 0x12, &V4_BODY), None),
+            (v2(0x21, 0x31, &unix), None),
+        ];
+        for (header, expected) in cases {
+            assert_eq!(
+                parse(&header).unwrap(),
+                Head::Complete(header.len(), expected),
+                "{header:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_broken_header_of_version_2_is_refused() {
+        let huge = [V2_SIGNATURE.as_slice(), &[0x21, 0x11, 0xff, 0xff]].concat();
+        let cases = [
+            v2(0x11, 0x11, &V4_BODY),
+            v2(0x22, 0x11, &V4_BODY),
+            v2(0x21, 0x41, &V4_BODY),
+            v2(0x21, 0x11, &V4_BODY[..11]),
+            v2(0x21, 0x21, &V4_BODY),
+            huge,
+        ];
+        for header in cases {
+            let error = parse(&header).unwrap_err();
+            assert!(
+                matches!(error, ProxyProtocolError::Malformed(_)),
+                "{header:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn version_1_is_written_as_the_specification_says() {
+        let cases = [
+            (
+                "192.0.2.1:51234",
+                "198.51.100.1:443",
+                "PROXY TCP4 192.0.2.1 198.51.100.1 51234 443\r\n",
+            ),
+            (
+                "[2001:db8::1]:1",
+                "[2001:db8::2]:2",
+                "PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n",
+            ),
+            (
+                "192.0.2.1:1",
+                "[2001:db8::2]:2",
+                "PROXY TCP6 ::ffff:192.0.2.1 2001:db8::2 1 2\r\n",
+            ),
+        ];
+        for (source, destination, line) in cases {
+            let written = encode_v1(address(source), address(destination));
+            assert_eq!(String::from_utf8(written).unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn version_2_carries_the_stream_id() {
+        let header = encode_v2(address("192.0.2.1:51234"), address("198.51.100.1:443"), ID);
+        let tlv = [&[0x05, 0, 36], ID.to_string().as_bytes()].concat();
+        assert_eq!(header, v2(0x21, 0x11, &[&V4_BODY[..], &tlv].concat()));
+    }
+
+    fn any_address() -> impl Strategy<Value = SocketAddr> {
+        (any::<IpAddr>(), any::<u16>()).prop_map(|(ip, port)| canonical(SocketAddr::new(ip, port)))
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_and_every_prefix_is_incomplete(
+            source in any_address(),
+            destination in any_address(),
+        ) {
+            let expected = Some(Addresses { source, destination });
+            for header in [encode_v1(source, destination), encode_v2(source, destination, ID)] {
+                for length in 0..header.len() {
+                    prop_assert_eq!(parse(&header[..length]).unwrap(), Head::Incomplete);
+                }
+                let followed = [&header[..], b"GET /\r\n"].concat();
+                prop_assert_eq!(parse(&followed).unwrap(), Head::Complete(header.len(), expected));
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic_or_reach_past_their_end(
+            signature in prop_oneof![Just(&V2_SIGNATURE[..]), Just(V1_SIGNATURE), Just(&[][..])],
+            rest in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let input = [signature, &rest].concat();
+            if let Ok(Head::Complete(length, _)) = parse(&input) {
+                prop_assert!(length <= input.len());
+            }
+        }
+    }
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = TcpStream::connect(listener.local_addr().unwrap());
+        let (proxy, accepted) = tokio::join!(proxy, listener.accept());
+        (proxy.unwrap(), accepted.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn not_a_byte_behind_the_header_is_taken() {
+        let (source, destination) = (address("192.0.2.1:51234"), address("198.51.100.1:443"));
+        for header in [
+            encode_v1(source, destination),
+            encode_v2(source, destination, ID),
+        ] {
+            let (mut proxy, mut accepted) = pair().await;
+            proxy.write_all(&header).await.unwrap();
+            proxy.write_all(b"hello").await.unwrap();
+            let addresses = read(&mut accepted).await.unwrap();
+            assert_eq!(
+                addresses,
+                Some(Addresses {
+                    source,
+                    destination
+                })
+            );
+            drop(proxy);
+            let mut rest = Vec::new();
+            accepted.read_to_end(&mut rest).await.unwrap();
+            assert_eq!(rest, b"hello");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_header_may_come_byte_by_byte() {
+        let (source, destination) = (address("192.0.2.1:51234"), address("198.51.100.1:443"));
+        for header in [
+            encode_v1(source, destination),
+            encode_v2(source, destination, ID),
+        ] {
+            let (mut proxy, accepted) = pair().await;
+            let accepted = accepted.into_std().unwrap();
+            let view = accepted.try_clone().unwrap();
+            let mut accepted = TcpStream::from_std(accepted).unwrap();
+            let mut reading = std::pin::pin!(read(&mut accepted));
+            let (last, all_but_last) = header.split_last().unwrap();
+            for byte in all_but_last {
+                proxy.write_all(&[*byte]).await.unwrap();
+                while view.peek(&mut [0]).is_ok() {
+                    tokio::select! {
+                        biased;
+                        early = &mut reading => panic!("{early:?}"),
+                        () = tokio::task::yield_now() => {}
+                    }
+                }
+            }
+            proxy.write_all(&[*last]).await.unwrap();
+            assert!(reading.await.unwrap().is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_within_the_header_is_an_error() {
+        for start in [&b""[..], b"PROXY TCP4 192."] {
+            let (mut proxy, mut accepted) = pair().await;
+            proxy.write_all(start).await.unwrap();
+            drop(proxy);
+            let error = read(&mut accepted).await.unwrap_err();
+            let ProxyProtocolError::Io(error) = error else {
+                panic!("{error}");
+            };
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        }
+    }
+}

@@ -114,7 +114,7 @@ impl Dialer {
             host: host.to_owned(),
             source,
         })?;
-        let connected = connect_any(interleave(addresses)).await;
+        let connected = connect_any(interleave(addresses), ATTEMPT_DELAY).await;
         let mut tcp = connected.map_err(|failure| DialError::Connect {
             address: failure
                 .address
@@ -204,8 +204,8 @@ struct Failure {
     source: io::Error,
 }
 
-/// RFC 8305 5: the first connection wins; the next address begins when one fails or after `ATTEMPT_DELAY`.
-async fn connect_any(addresses: Vec<SocketAddr>) -> Result<TcpStream, Failure> {
+/// RFC 8305 5: the first connection wins; the next address begins when one fails or after `delay`.
+async fn connect_any(addresses: Vec<SocketAddr>, delay: Duration) -> Result<TcpStream, Failure> {
     let mut failure = Failure {
         address: None,
         source: io::Error::new(io::ErrorKind::NotFound, "the name has no address"),
@@ -223,7 +223,7 @@ async fn connect_any(addresses: Vec<SocketAddr>) -> Result<TcpStream, Failure> {
                 Ok(tcp) => return Ok(tcp),
                 Err(error) => failure = error,
             },
-            () = tokio::time::sleep(ATTEMPT_DELAY), if waiting.len() > 0 => {}
+            () = tokio::time::sleep(delay), if waiting.len() > 0 => {}
         }
     }
 }
@@ -248,4 +248,269 @@ async fn first_of<F: Future + Unpin>(running: &mut Vec<F>) -> F::Output {
         Poll::Pending
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Long enough that no test on a busy machine runs into it.
+    const AMPLE: Duration = Duration::from_secs(30);
+
+    fn dialer(address: UpstreamAddress, connect_timeout: Duration) -> Dialer {
+        let upstream = config::Upstream {
+            url: String::new(),
+            address,
+            tls: None,
+        };
+        Dialer::new(&upstream, Alpn::None, connect_timeout, None).unwrap()
+    }
+
+    fn host(host: &str, port: u16) -> UpstreamAddress {
+        UpstreamAddress::Host {
+            host: host.to_owned(),
+            port,
+        }
+    }
+
+    async fn app() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    /// An address that nobody listens on: the port stays ours, so that no other test can take it.
+    fn refusing() -> (Socket, SocketAddr) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        socket.bind(&any.into()).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        (socket, address)
+    }
+
+    /// An address that answers nothing: with a backlog of 0 the one connection that fills the queue makes the kernel
+    /// drop every further SYN.
+    fn blackhole() -> ((Socket, std::net::TcpStream), SocketAddr) {
+        let (socket, address) = refusing();
+        socket.listen(0).unwrap();
+        let filling = std::net::TcpStream::connect(address).unwrap();
+        ((socket, filling), address)
+    }
+
+    #[tokio::test]
+    async fn a_dialed_connection_names_both_ends_and_has_its_options() {
+        let (listener, address) = app().await;
+        let dialer = Dialer {
+            user_timeout: Some(Duration::from_secs(65)),
+            ..dialer(host("127.0.0.1", address.port()), AMPLE)
+        };
+        let (dialed, accepted) = tokio::join!(dialer.dial(b""), listener.accept());
+        let (dialed, (_, client)) = (dialed.unwrap(), accepted.unwrap());
+        assert_eq!(dialed.address, address.to_string());
+        assert_eq!(dialed.local_address, Some(client.to_string()));
+        let Leg::Tcp(tcp) = &dialed.leg else {
+            panic!("{:?}", dialed.leg);
+        };
+        assert!(tcp.nodelay().unwrap());
+        let user_timeout = SockRef::from(tcp).tcp_user_timeout().unwrap();
+        assert_eq!(user_timeout, Some(Duration::from_secs(65)));
+    }
+
+    #[tokio::test]
+    async fn the_preamble_is_the_first_that_the_app_reads() {
+        let (listener, address) = app().await;
+        let dialer = dialer(host("127.0.0.1", address.port()), AMPLE);
+        let (dialed, accepted) = tokio::join!(dialer.dial(b"PROXY UNKNOWN\r\n"), listener.accept());
+        let mut leg = dialed.unwrap().leg;
+        leg.write_all(b"hello").await.unwrap();
+        drop(leg);
+        let mut heard = Vec::new();
+        accepted.unwrap().0.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, b"PROXY UNKNOWN\r\nhello");
+    }
+
+    #[tokio::test]
+    async fn a_name_is_tried_in_both_families() {
+        let (listener, address) = app().await;
+        // Where localhost is ::1 too, that address comes first and refuses.
+        let dialer = dialer(host("localhost", address.port()), AMPLE);
+        let (dialed, accepted) = tokio::join!(dialer.dial(b""), listener.accept());
+        accepted.unwrap();
+        assert_eq!(dialed.unwrap().address, address.to_string());
+    }
+
+    #[tokio::test]
+    async fn a_refused_address_makes_way_for_the_next_at_once() {
+        let (_listener, address) = app().await;
+        let (_socket, dead) = refusing();
+        // Waiting for this delay would outlast the test run.
+        let tcp = connect_any(vec![dead, address], Duration::MAX).await;
+        assert_eq!(tcp.unwrap().peer_addr().unwrap(), address);
+    }
+
+    #[tokio::test]
+    async fn a_silent_address_holds_the_next_back_for_the_delay_only() {
+        let (_listener, address) = app().await;
+        let (_queue, silent) = blackhole();
+        let delay = Duration::from_millis(20);
+        let started = tokio::time::Instant::now();
+        let tcp = connect_any(vec![silent, address], delay).await;
+        assert_eq!(tcp.unwrap().peer_addr().unwrap(), address);
+        assert!(started.elapsed() >= delay);
+    }
+
+    #[tokio::test]
+    async fn a_slow_address_still_wins_after_a_later_one_failed() {
+        let (queue, slow) = blackhole();
+        let (_socket, dead) = refusing();
+        let connecting = connect_any(vec![slow, dead], Duration::from_millis(1));
+        // The first SYN is dropped within `connect`; the kernel sends it again after a second (RFC 6298 2.1), when there
+        // is room in the queue.
+        let emptied = async { queue.0.accept().unwrap() };
+        let (connected, _) = tokio::join!(connecting, emptied);
+        assert_eq!(connected.unwrap().peer_addr().unwrap(), slow);
+    }
+
+    #[tokio::test]
+    async fn refusal_everywhere_tells_of_the_last_address() {
+        let ((_one, first), (_two, second)) = (refusing(), refusing());
+        let failure = connect_any(vec![first, second], ATTEMPT_DELAY)
+            .await
+            .unwrap_err();
+        assert_eq!(failure.address, Some(second));
+        assert_eq!(failure.source.kind(), io::ErrorKind::ConnectionRefused);
+        let failure = connect_any(Vec::new(), ATTEMPT_DELAY).await.unwrap_err();
+        assert_eq!(failure.source.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_reads_as_a_sentence() {
+        let (_socket, address) = refusing();
+        let dialer = dialer(host("127.0.0.1", address.port()), AMPLE);
+        let error = dialer.dial(b"").await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("cannot connect to {address}: Connection refused (os error 111)")
+        );
+    }
+
+    #[tokio::test]
+    async fn connect_timeout_ends_a_dial_that_nobody_answers() {
+        let (_queue, address) = blackhole();
+        let limit = Duration::from_millis(100);
+        let started = tokio::time::Instant::now();
+        let dialer = dialer(host("127.0.0.1", address.port()), limit);
+        let error = dialer.dial(b"").await.unwrap_err();
+        assert!(matches!(error, DialError::Timeout { .. }), "{error}");
+        assert!(started.elapsed() >= limit);
+    }
+
+    #[tokio::test]
+    async fn connect_timeout_covers_the_tls_handshake() {
+        let (listener, address) = app().await;
+        let dir = tempfile::tempdir().unwrap();
+        let ca = dir.path().join("ca.pem");
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&ca, own.cert.pem()).unwrap();
+        let upstream = config::Upstream {
+            url: String::new(),
+            address: host("127.0.0.1", address.port()),
+            tls: Some(config::UpstreamTls {
+                ca: Some(ca),
+                server_name: "localhost".to_owned(),
+                identity: None,
+            }),
+        };
+        let limit = Duration::from_millis(100);
+        let dialer = Dialer::new(&upstream, Alpn::None, limit, None).unwrap();
+        let (dialed, accepted) = tokio::join!(dialer.dial(b""), listener.accept());
+        let error = dialed.unwrap_err();
+        assert!(matches!(error, DialError::Timeout { .. }), "{error}");
+        drop(accepted);
+    }
+
+    #[tokio::test]
+    async fn an_unknown_name_is_a_resolve_error() {
+        // A label is at most 63 bytes long (RFC 1035 2.3.4): no resolver is even asked.
+        let name = "x".repeat(64);
+        let dialer = dialer(host(&name, 80), AMPLE);
+        let error = dialer.dial(b"").await.unwrap_err();
+        assert!(matches!(error, DialError::Resolve { .. }), "{error}");
+    }
+
+    #[test]
+    fn families_take_turns_beginning_with_the_resolvers_favourite() {
+        let sorted = |addresses: &[&str]| {
+            let addresses = addresses
+                .iter()
+                .map(|ip| SocketAddr::new(ip.parse().unwrap(), 80));
+            let ips = interleave(addresses)
+                .into_iter()
+                .map(|address| address.ip().to_string());
+            ips.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            sorted(&["::1", "::2", "::3", "10.0.0.1", "10.0.0.2"]),
+            ["::1", "10.0.0.1", "::2", "10.0.0.2", "::3"]
+        );
+        assert_eq!(
+            sorted(&["10.0.0.1", "::1", "::2"]),
+            ["10.0.0.1", "::1", "::2"]
+        );
+        assert_eq!(sorted(&["10.0.0.1", "10.0.0.2"]), ["10.0.0.1", "10.0.0.2"]);
+        assert!(sorted(&[]).is_empty());
+    }
+
+    fn unix_app(backlog: i32) -> (tempfile::TempDir, PathBuf, Socket) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.sock");
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        socket.listen(backlog).unwrap();
+        (dir, path, socket)
+    }
+
+    #[tokio::test]
+    async fn a_unix_socket_is_dialed_by_its_path() {
+        let (_dir, path, listener) = unix_app(8);
+        let dialer = dialer(UpstreamAddress::Unix(path.clone()), AMPLE);
+        let dialed = dialer.dial(b"PROXY UNKNOWN\r\n").await.unwrap();
+        assert_eq!(dialed.address, format!("unix:{}", path.display()));
+        assert_eq!(dialed.local_address, None);
+        drop(dialed);
+        let mut heard = String::new();
+        let mut accepted = listener.accept().unwrap().0;
+        io::Read::read_to_string(&mut accepted, &mut heard).unwrap();
+        assert_eq!(heard, "PROXY UNKNOWN\r\n");
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_of_a_unix_socket_is_waited_for() {
+        let (_dir, path, listener) = unix_app(0);
+        let _filling = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let dialer = dialer(UpstreamAddress::Unix(path), AMPLE);
+        let mut dialing = std::pin::pin!(dialer.dial(b""));
+        tokio::select! {
+            biased;
+            early = &mut dialing => panic!("{early:?}"),
+            () = tokio::task::yield_now() => {}
+        }
+        listener.accept().unwrap();
+        dialing.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_missing_unix_socket_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nobody.sock");
+        let dialer = dialer(UpstreamAddress::Unix(path.clone()), AMPLE);
+        let error = dialer.dial(b"").await.unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot connect to unix:{}", path.display())));
+    }
 }
