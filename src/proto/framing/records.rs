@@ -72,12 +72,7 @@ pub struct LengthPrefixed {
 }
 
 impl LengthPrefixed {
-    pub(super) fn new(
-        bytes: u8,
-        includes_itself: bool,
-        max: u64,
-        reply: Option<&Payload>,
-    ) -> Self {
+    pub(super) fn new(bytes: u8, includes_itself: bool, max: u64, reply: Option<&Payload>) -> Self {
         debug_assert!(matches!(bytes, 1 | 2 | 4 | 8), "refused by `config`");
         Self {
             left: 0,

@@ -247,7 +247,12 @@ impl Frames {
             let present = &frame[head.size..end.min(frame.len())];
             let key = head.key.unwrap_or_default();
             let same = |((sent, key), wanted): ((&u8, u8), &u8)| sent ^ key == *wanted;
-            if !present.iter().zip(key.into_iter().cycle()).zip(part).all(same) {
+            if !present
+                .iter()
+                .zip(key.into_iter().cycle())
+                .zip(part)
+                .all(same)
+            {
                 return Match::No;
             }
             if present.len() < part.len() {
