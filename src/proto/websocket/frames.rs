@@ -287,3 +287,22 @@ fn close(len: usize, payload: &[u8]) -> Item {
 fn may_be_sent(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_of_declared_lengths_cannot_overflow() {
+        let limit = u64::MAX - 1;
+        let mut frames = Frames::new(End::Upstream, Extensions::default(), Some(limit), None);
+        let mut head = [2, 127, 0x7F, 255, 255, 255, 255, 255, 255, 255];
+        for _ in 0..2 {
+            assert!(matches!(frames.next(&head), Ok(Item::Data { len: 10, .. })));
+            // As if 8 EiB had passed.
+            frames.left = 0;
+            head[0] = 0;
+        }
+        assert_eq!(frames.next(&head), Err(Violation::TooBig { limit }));
+    }
+}
