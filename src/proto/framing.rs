@@ -1,18 +1,43 @@
 //! Where a message ends: raw, line, length prefix or WebSocket, behind one scanner.
+//!
+//! The caller owns the bytes. It shows the scanner what it has not consumed yet, and acts on one [`Item`] after the other:
+//!
+//! ```text
+//! held back by Incomplete      just read
+//! ├──────────────────────┼──────────────────────────────────┤  input of `next`
+//! ├─ Ping ─┼─ Data ──────────────┼─ Data, edge Inside ──────┤  items, each `len` bytes from the front
+//! ```
 
 use std::sync::Arc;
 
-/// `framing` of a tcp or tls listener.
+use super::cause::End;
+use super::websocket::{Extensions, Frames};
+
+pub use records::{LengthPrefixed, Lines};
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
+mod records;
+#[cfg(test)]
+mod tests;
+
+/// `framing` of a tcp or tls listener. A record's size counts every byte on the wire: the LF or the prefix, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// No messages known.
     Raw,
     /// Messages end with LF.
-    Line { max: u64 },
-    /// Messages start with their big-endian length in `bytes` (1, 2, 4 or 8) bytes.
+    Line {
+        /// The most bytes of a line, its LF included.
+        max: u64,
+    },
+    /// Messages start with their big-endian length.
     LengthPrefix {
+        /// The bytes of the prefix: 1, 2, 4 or 8.
         bytes: u8,
+        /// The length counts the prefix, too.
         includes_itself: bool,
+        /// The most bytes of a record, its prefix included.
         max: u64,
     },
 }
@@ -20,6 +45,7 @@ pub enum Framing {
 /// A configured application heartbeat (`data`) or answer (`reply`): on ws a message of that payload and kind, else bytes on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payload {
+    /// On ws the payload of the message; on tcp exactly one record, terminator or prefix included.
     pub bytes: Arc<[u8]>,
     /// On ws: a binary message, else text.
     pub binary: bool,
@@ -41,22 +67,39 @@ pub enum Edge {
 pub enum Item {
     /// `len` bytes of data that pass; after them the direction is at `edge`. `message`: a data message ended with them.
     Data {
+        /// Never 0.
         len: usize,
+        /// Where these bytes end.
         edge: Edge,
+        /// A data message ended with them.
         message: bool,
     },
     /// A whole Ping frame.
-    Ping { len: usize },
-    /// A whole Pong frame; `token` is its payload, unmasked, if that has eight bytes.
-    Pong { len: usize, token: Option<[u8; 8]> },
-    /// A whole Close frame; code and text as sent (text lossily decoded).
-    Close {
+    Ping {
+        /// Its bytes, head included.
         len: usize,
+    },
+    /// A whole Pong frame; `token` is its payload, unmasked, if that has eight bytes.
+    Pong {
+        /// Its bytes, head included.
+        len: usize,
+        /// What our own pings carry.
+        token: Option<[u8; 8]>,
+    },
+    /// A whole Close frame; code and text as sent (text lossily decoded). It ends the direction: nothing behind it is scanned.
+    Close {
+        /// Its bytes, head included.
+        len: usize,
+        /// `None` also for a code that may not be on the wire (RFC 6455 section 7.4): the frame passes, the peer judges it.
         code: Option<u16>,
+        /// Empty if there is none.
         text: String,
     },
     /// A whole client message equal to the configured `reply`: kept back by the caller.
-    Reply { len: usize },
+    Reply {
+        /// Its bytes, the heads of all its frames included.
+        len: usize,
+    },
     /// The input ends within something that can only be judged whole (a frame head, a control frame, a possible reply):
     /// present these bytes again with more behind them. Never more than `hold_max` bytes.
     Incomplete,
@@ -70,7 +113,10 @@ pub enum Violation {
     Protocol(&'static str),
     /// 1009 to both ends.
     #[error("a message is larger than {limit} bytes")]
-    TooBig { limit: u64 },
+    TooBig {
+        /// The limit that it exceeds, in bytes.
+        limit: u64,
+    },
 }
 
 /// The scanner of one direction.
@@ -78,20 +124,94 @@ pub enum Violation {
 pub enum Scanner {
     /// Everything is data, every read is at `Edge::Message`, no message ever ends.
     Raw,
+    /// Lines.
+    Line(Lines),
+    /// Records behind their length.
+    LengthPrefix(LengthPrefixed),
+    /// WebSocket frames.
+    WebSocket(Frames),
+}
+
+// Every stream holds two, most of them idle.
+const _: () = assert!(size_of::<Scanner>() <= 64);
+
+/// How the front of the input compares with the configured reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Match {
+    /// The first so many bytes are the reply.
+    Whole(usize),
+    /// All of the input is the beginning of a reply.
+    Partial,
+    /// It can no longer become the reply.
+    No,
 }
 
 impl Scanner {
+    /// The scanner of raw bytes.
+    pub fn raw() -> Self {
+        Self::Raw
+    }
+
+    /// The scanner of one direction of a tcp or tls stream. `reply` is given for the client's direction only and is one
+    /// record of `framing`; raw framing knows no records, so none is looked for there.
+    pub fn from_framing(framing: Framing, reply: Option<&Payload>) -> Self {
+        match framing {
+            Framing::Raw => Self::Raw,
+            Framing::Line { max } => Self::Line(Lines::new(max, reply)),
+            Framing::LengthPrefix {
+                bytes,
+                includes_itself,
+                max,
+            } => Self::LengthPrefix(LengthPrefixed::new(bytes, includes_itself, max, reply)),
+        }
+    }
+
+    /// The scanner of the WebSocket frames that `from` sends. `max_message` counts payload bytes as they are on the wire,
+    /// over all fragments. `reply` is given for the client's direction only.
+    pub fn websocket(
+        from: End,
+        extensions: Extensions,
+        max_message: Option<u64>,
+        reply: Option<&Payload>,
+    ) -> Self {
+        Self::WebSocket(Frames::new(from, extensions, max_message, reply))
+    }
+
     /// Looks at the front of `input` (the bytes not yet consumed, never empty).
     /// Returns the next item; the caller consumes its `len` and calls again with the rest.
-    pub fn next(&mut self, _input: &[u8]) -> Result<Item, Violation> {
-        unimplemented!()
+    /// After a violation or a Close the scanner is of no more use.
+    #[inline]
+    pub fn next(&mut self, input: &[u8]) -> Result<Item, Violation> {
+        match self {
+            Self::WebSocket(frames) => frames.next(input),
+            Self::Raw => Ok(Item::Data {
+                len: input.len(),
+                edge: Edge::Message,
+                message: false,
+            }),
+            Self::Line(lines) => lines.next(input),
+            Self::LengthPrefix(records) => records.next(input),
+        }
     }
+
     /// Where the direction stands after all consumed input.
+    #[inline]
     pub fn edge(&self) -> Edge {
-        unimplemented!()
+        match self {
+            Self::WebSocket(frames) => frames.edge(),
+            Self::Raw => Edge::Message,
+            Self::Line(lines) => lines.edge(),
+            Self::LengthPrefix(records) => records.edge(),
+        }
     }
+
     /// The most bytes that `Item::Incomplete` ever leaves behind.
     pub fn hold_max(&self) -> usize {
-        unimplemented!()
+        match self {
+            Self::WebSocket(frames) => frames.hold_max(),
+            Self::Raw => 0,
+            Self::Line(lines) => lines.hold_max(),
+            Self::LengthPrefix(records) => records.hold_max(),
+        }
     }
 }

@@ -1,5 +1,11 @@
 //! WebSocket frame heads in and out (RFC 6455 section 5.2); payloads are never looked at but for control frames.
 
+mod frames;
+#[cfg(test)]
+mod tests;
+
+pub use frames::Frames;
+
 /// `Sec-WebSocket-*` extension bits that the two ends agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Extensions {
@@ -9,6 +15,8 @@ pub struct Extensions {
     pub unknown: bool,
 }
 
+/// A further fragment of a text or binary message.
+pub const OPCODE_CONTINUATION: u8 = 0x0;
 /// Text.
 pub const OPCODE_TEXT: u8 = 0x1;
 /// Binary.
@@ -20,8 +28,147 @@ pub const OPCODE_PING: u8 = 0x9;
 /// Pong.
 pub const OPCODE_PONG: u8 = 0xA;
 
-/// Appends one unfragmented frame to `out`; `mask` is given for frames to an upstream.
-pub fn encode(_opcode: u8, _payload: &[u8], _mask: Option<[u8; 4]>, _out: &mut Vec<u8>) {}
+/// First byte: the last frame of its message.
+const FIN: u8 = 0x80;
+/// First byte: RSV1 to RSV3.
+const RSV: u8 = 0x70;
+/// First byte.
+const OPCODE: u8 = 0x0F;
+/// The bit of an opcode that makes it a control frame (RFC 6455 section 5.5).
+const CONTROL: u8 = 0x08;
+/// Second byte: the payload is masked.
+const MASKED: u8 = 0x80;
+/// Second byte: the payload's length, or that it follows in 2 or 8 bytes.
+const LENGTH: u8 = 0x7F;
+const LENGTH_16: u8 = 126;
+const LENGTH_64: u8 = 127;
 
-/// Appends a Close frame with code and text (cut at 123 bytes on a character boundary).
-pub fn encode_close(_code: Option<u16>, _text: &str, _mask: Option<[u8; 4]>, _out: &mut Vec<u8>) {}
+/// The most payload bytes of a control frame (RFC 6455 section 5.5).
+const CONTROL_PAYLOAD_MAX: usize = 125;
+/// The longest text of a Close frame: the code takes two bytes of the payload.
+const CLOSE_TEXT_MAX: usize = CONTROL_PAYLOAD_MAX - 2;
+
+/// Appends one unfragmented frame to `out`; `mask` is given for frames to an upstream.
+/// The payload of a control frame has at most 125 bytes.
+pub fn encode(opcode: u8, payload: &[u8], mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
+    let masked = if mask.is_some() { MASKED } else { 0 };
+    out.reserve(HEAD_MAX + payload.len());
+    out.push(FIN | opcode);
+    match payload.len() {
+        len if len < usize::from(LENGTH_16) => out.push(masked | len as u8),
+        len => match u16::try_from(len) {
+            Ok(len) => {
+                out.push(masked | LENGTH_16);
+                out.extend_from_slice(&len.to_be_bytes());
+            }
+            Err(_) => {
+                out.push(masked | LENGTH_64);
+                out.extend_from_slice(&(len as u64).to_be_bytes());
+            }
+        },
+    }
+    if let Some(key) = mask {
+        out.extend_from_slice(&key);
+    }
+    let start = out.len();
+    out.extend_from_slice(payload);
+    if let Some(key) = mask {
+        apply_mask(&mut out[start..], key);
+    }
+}
+
+/// Appends a Close frame with code and text (cut at 123 bytes on a character boundary). Without a code the frame is empty.
+pub fn encode_close(code: Option<u16>, text: &str, mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
+    let mut payload = [0; CONTROL_PAYLOAD_MAX];
+    let len = match code {
+        Some(code) => {
+            let text = &text.as_bytes()[..text.floor_char_boundary(CLOSE_TEXT_MAX)];
+            payload[..2].copy_from_slice(&code.to_be_bytes());
+            payload[2..2 + text.len()].copy_from_slice(text);
+            2 + text.len()
+        }
+        None => 0,
+    };
+    encode(OPCODE_CLOSE, &payload[..len], mask, out);
+}
+
+/// Masks a whole payload, or takes its mask off again (RFC 6455 section 5.3).
+pub fn apply_mask(payload: &mut [u8], key: [u8; 4]) {
+    for four in payload.chunks_mut(key.len()) {
+        for (byte, key) in four.iter_mut().zip(key) {
+            *byte ^= key;
+        }
+    }
+}
+
+/// The longest head: two bytes, a 64-bit length, a masking key.
+const HEAD_MAX: usize = 2 + 8 + 4;
+
+/// A frame head as it is on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Head {
+    /// FIN, reserved bits and opcode.
+    first: u8,
+    /// The masking key.
+    key: Option<[u8; 4]>,
+    /// Bytes of the payload.
+    payload: u64,
+    /// Bytes of the head itself.
+    size: usize,
+}
+
+impl Head {
+    /// Reads the head at the front of `input`; `None` if it is not whole.
+    #[inline]
+    fn parse(input: &[u8]) -> Result<Option<Self>, &'static str> {
+        let &[first, second, ref rest @ ..] = input else {
+            return Ok(None);
+        };
+        let (payload, rest) = match second & LENGTH {
+            LENGTH_16 => {
+                let Some((length, rest)) = rest.split_first_chunk() else {
+                    return Ok(None);
+                };
+                let payload = u64::from(u16::from_be_bytes(*length));
+                if payload < u64::from(LENGTH_16) {
+                    return Err(NOT_MINIMAL);
+                }
+                (payload, rest)
+            }
+            LENGTH_64 => {
+                let Some((length, rest)) = rest.split_first_chunk() else {
+                    return Ok(None);
+                };
+                let payload = u64::from_be_bytes(*length);
+                if payload <= u64::from(u16::MAX) {
+                    return Err(NOT_MINIMAL);
+                }
+                if payload > i64::MAX as u64 {
+                    return Err("a frame's length has more than 63 bits");
+                }
+                (payload, rest)
+            }
+            short => (u64::from(short), rest),
+        };
+        let (key, rest) = if second & MASKED == 0 {
+            (None, rest)
+        } else {
+            let Some((key, rest)) = rest.split_first_chunk() else {
+                return Ok(None);
+            };
+            (Some(*key), rest)
+        };
+        Ok(Some(Self {
+            first,
+            key,
+            payload,
+            size: input.len() - rest.len(),
+        }))
+    }
+
+    fn fin(self) -> bool {
+        self.first & FIN != 0
+    }
+}
+
+const NOT_MINIMAL: &str = "a frame's length is not encoded in the fewest bytes";
