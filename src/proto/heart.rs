@@ -1,12 +1,25 @@
 //! The clock of a stream: what was heard when, and what to do about it at `now`.
 
+mod asked;
+mod draw;
+mod limit;
+mod ping;
+mod policy;
+#[cfg(test)]
+mod tests;
+mod time;
+mod verdict;
+
 use std::time::Duration;
 
 use super::cause::{End, Reason};
-
-/// An instant of a worker's clock: nanoseconds since the worker started, its own pauses left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
-pub struct Time(pub u64);
+use asked::Asked;
+use draw::Draws;
+use limit::{Gap, Limit, Seldom};
+pub use policy::{IdleCounts, Mode, PingPolicy, Policy, When};
+pub use time::Time;
+use time::nanos;
+pub use verdict::{Place, Pong, Verdict};
 
 /// What kind of direction the heart watches; it decides where a heartbeat may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,157 +32,306 @@ pub enum Kind {
     Raw,
 }
 
-/// The heartbeat rules of one listener, validated. Every `None` is `off`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Policy {
-    /// Rule 1.
-    pub idle_limit: Option<Duration>,
-    /// What moves `heard`.
-    pub idle_counts: IdleCounts,
-    /// Rule 2: heartbeats to the client.
-    pub ping: Option<PingPolicy>,
-    /// Masked Ping frames to a ws upstream: the interval.
-    pub upstream_ping: Option<Duration>,
-    /// Rule 5.
-    pub upstream_idle_limit: Option<Duration>,
-    /// Rule 6.
-    pub quiet_limit: Option<Duration>,
-    /// Rule 6.
-    pub first_message_limit: Option<Duration>,
-    /// Rule 7.
-    pub max_age: Option<Duration>,
-    /// Rule 7: 0.1 is 10 %.
-    pub max_age_jitter: f64,
-    /// Rule 8.
-    pub stall_limit: Option<Duration>,
-    /// Rule 9.
-    pub half_close_limit: Option<Duration>,
-    /// Rule 10.
-    pub close_timeout: Duration,
-    /// Rule 11.
-    pub mode: Mode,
-}
-
-/// When and how often the client is asked.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PingPolicy {
-    /// Between two pings, before jitter.
-    pub interval: Duration,
-    /// 0.1 is 10 %.
-    pub jitter: f64,
-    /// Only to a silent client, or always.
-    pub when: When,
-}
-
-/// `idle_counts`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IdleCounts {
-    /// Any byte from the client.
-    Traffic,
-    /// Only complete data messages.
-    Messages,
-}
-
-/// `ping.when`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
-    /// Only to a client not heard for `interval`.
-    Idle,
-    /// Every `interval`.
-    Always,
-}
-
-/// `mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Close what exceeds a limit.
-    Enforce,
-    /// Only report it.
-    Observe,
-}
-
-/// Where a ping may be put into the byte stream (rule 3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    /// Only between two messages.
-    BetweenMessages,
-    /// Between two frames of one message, too: the ping has been due for half an interval.
-    BetweenFrames,
-}
-
-/// What the heart wants at `now`. Ask again until it says `Wait`.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
-    /// Nothing more to do before `until` (always later than `now`; `None`: only an event changes anything).
-    /// A ping to an end is due now at `place`; the heart repeats it until `ping_queued`.
-    Wait {
-        until: Option<Time>,
-        ping_client: Option<Place>,
-        ping_upstream: Option<Place>,
-    },
-    /// End the stream; the limit ran out at `due` (≤ now). In `observe` never for rules 1, 5, 6, 8, 9 and max_age.
-    Close { reason: Reason, due: Time },
-    /// Observe only: the limit of `reason` ran out, reported once per silence.
-    Overdue { reason: Reason },
-    /// Observe only: the stream was heard again `after` its limit of `reason` had run out.
-    HeardAgain { reason: Reason, after: Duration },
-}
-
-/// A pong, as the heart judges it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pong {
-    /// It answers one of our last four pings: keep it back.
-    Ours { rtt: Duration },
-    /// It is the peer's own or answers the other end's ping: pass it on.
-    Theirs,
-}
-
 /// What was heard when, for both ends of one stream.
+///
+/// It keeps instants, not counters: an unsolicited pong or a late answer cannot confuse it, and every question is answered
+/// from `now` and the policy of the moment alone. Total: no order of calls panics, overflows or loops.
 #[derive(Debug)]
 pub struct Heart {
-    _todo: End,
+    sides: [Side; 2],
+    opened: Time,
+    /// The last data message either way; on raw the last byte (rule 6).
+    data: Time,
+    /// The FIN was passed on, or the newest byte of the other end since (rule 9). Meaningless while there is no FIN.
+    half_close: Time,
+    /// The last byte of the upstream, which alone tells where a heartbeat may go on raw.
+    upstream_byte: Time,
+    /// Pings to the client; those to the upstream are in `seldom`.
+    asked: Asked,
+    seldom: Option<Box<Seldom>>,
+    draws: Draws,
+    /// Where in its range this stream's max_age lies, whatever the policy makes of that range.
+    age_draw: u32,
+    kind: Kind,
+    first_message_awaited: bool,
+    fin: Fin,
+}
+
+/// One end, as the heart sees it.
+#[derive(Debug)]
+struct Side {
+    /// heard(end) by `idle_counts: traffic`, moved on by what it stood still.
+    traffic: Time,
+    /// heard(end) by `idle_counts: messages`, likewise; never later than `traffic`.
+    messages: Time,
+    /// The last ping sent, the opening at first, likewise.
+    pinged: Time,
+    /// While blocked: since when it takes nothing. Then the other end's clocks read this instant, standing still. Later: when that ended.
+    taken: Time,
+    /// Where in its range the wait for the next ping lies.
+    draw: u32,
+    pinged_before: bool,
+    queued: bool,
+    /// A ping of the other end was passed on and is not answered (rule 3).
+    held_off: bool,
+    blocked: bool,
+}
+
+/// Which ends sent FIN; of two the first, by which rule 9 counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fin {
+    Neither,
+    One(End),
+    Both(End),
 }
 
 impl Heart {
     /// A heart that starts to beat at `now`, the instant of the opening; both ends count as heard then.
     /// `seed` drives every draw (jitter, first ping, max_age): equal seeds give equal schedules.
-    pub fn new(_now: Time, _kind: Kind, _seed: u64) -> Self {
-        unimplemented!()
+    pub fn new(now: Time, kind: Kind, seed: u64) -> Self {
+        let mut draws = Draws::new(seed);
+        let age_draw = draws.draw();
+        let sides = End::BOTH.map(|_| Side {
+            traffic: now,
+            messages: now,
+            pinged: now,
+            taken: now,
+            draw: draws.draw(),
+            pinged_before: false,
+            queued: false,
+            held_off: false,
+            blocked: false,
+        });
+        Self {
+            sides,
+            opened: now,
+            data: now,
+            half_close: now,
+            upstream_byte: now,
+            asked: Asked::NOTHING,
+            seldom: None,
+            draws,
+            age_draw,
+            kind,
+            first_message_awaited: true,
+            fin: Fin::Neither,
+        }
     }
+
     /// Any byte was read from `from` (below TLS, whole messages or not).
-    pub fn read(&mut self, _from: End, _now: Time) {}
-    /// A data message from `from` ended (all fragments of it, a line, a record). Call `read` as well.
-    pub fn message(&mut self, _from: End, _now: Time) {}
-    /// The client's configured `reply` arrived: heard, but no data message (rule 6).
-    pub fn reply(&mut self, _now: Time) {}
-    /// A Ping frame of the opposite end was passed on to `to` (rule 3: hold off).
-    pub fn app_ping_passed(&mut self, _to: End) {}
-    /// A Pong frame came from `from`; `token` is its payload if that has eight bytes.
-    pub fn pong(&mut self, _from: End, _token: Option<[u8; 8]>, _now: Time) -> Pong {
-        unimplemented!()
+    pub fn read(&mut self, from: End, now: Time) {
+        self.side_mut(from).traffic.advance(now);
+        if self.kind == Kind::Raw {
+            self.data.advance(now);
+        }
+        if from == End::Upstream {
+            self.upstream_byte.advance(now);
+        }
+        match self.fin {
+            Fin::One(first) | Fin::Both(first) if first != from => self.half_close.advance(now),
+            Fin::Neither | Fin::One(_) | Fin::Both(_) => {}
+        }
     }
+
+    /// A data message from `from` ended (all fragments of it, a line, a record). Call `read` as well.
+    pub fn message(&mut self, from: End, now: Time) {
+        self.read(from, now);
+        self.side_mut(from).messages.advance(now);
+        self.data.advance(now);
+        if from == End::Client && self.first_message_awaited {
+            self.first_message_awaited = false;
+            if let Some(seldom) = &mut self.seldom {
+                seldom.first_message = now;
+            }
+        }
+    }
+
+    /// The client's configured `reply` arrived: heard, but no data message (rule 6).
+    pub fn reply(&mut self, now: Time) {
+        self.read(End::Client, now);
+        self.side_mut(End::Client).messages.advance(now);
+    }
+
+    /// A Ping frame of the opposite end was passed on to `to` (rule 3: hold off).
+    pub fn app_ping_passed(&mut self, to: End) {
+        self.side_mut(to).held_off = true;
+    }
+
+    /// A Pong frame came from `from`; `token` is its payload if that has eight bytes.
+    pub fn pong(&mut self, from: End, token: Option<[u8; 8]>, now: Time) -> Pong {
+        self.side_mut(from).held_off = false;
+        let asked = match from {
+            End::Client => Some(&self.asked),
+            End::Upstream => self.seldom.as_ref().map(|seldom| &seldom.asked),
+        };
+        let rtt = asked
+            .zip(token)
+            .and_then(|(asked, token)| asked.round_trip(token, now));
+        rtt.map_or(Pong::Theirs, |rtt| Pong::Ours { rtt })
+    }
+
     /// A heartbeat for `to` was put into its outbox: none other is due until `ping_sent`.
-    pub fn ping_queued(&mut self, _to: End) {}
+    pub fn ping_queued(&mut self, to: End) {
+        self.side_mut(to).queued = true;
+    }
+
     /// The last byte of the queued heartbeat was taken by the socket at `now`; `token` is that of a Ping frame, `None` for data.
-    pub fn ping_sent(&mut self, _to: End, _token: Option<[u8; 8]>, _now: Time) {}
+    pub fn ping_sent(&mut self, to: End, token: Option<[u8; 8]>, now: Time) {
+        let draw = self.draws.draw();
+        let side = self.side_mut(to);
+        side.draw = draw;
+        side.pinged_before = true;
+        side.queued = false;
+        side.pinged.advance(now);
+        if let Some(token) = token {
+            let asked = match to {
+                End::Client => &mut self.asked,
+                End::Upstream => &mut self.seldom_mut().asked,
+            };
+            asked.push(token, now);
+        }
+    }
+
     /// Bytes wait for `to` and it takes none. Repeated calls change nothing.
     /// From here the *other* end is not read, so that end's idle, quiet and ping clocks stand still (rule 8).
-    pub fn blocked(&mut self, _to: End, _now: Time) {}
+    pub fn blocked(&mut self, to: End, now: Time) {
+        let side = self.side_mut(to);
+        if !side.blocked {
+            side.blocked = true;
+            side.taken = now;
+        }
+    }
+
     /// A blocked `to` took some bytes, others still wait: its stall clock starts anew, and it was heard.
-    pub fn progressed(&mut self, _to: End, _now: Time) {}
+    pub fn progressed(&mut self, to: End, now: Time) {
+        let side = self.side(to);
+        if !side.blocked {
+            return;
+        }
+        let from = side.taken;
+        let quiet_from = self.quiet_unread_since().unwrap_or(from);
+        let side = self.side_mut(to);
+        side.taken = now;
+        side.traffic.advance(now);
+        let quiet_to = self.quiet_unread_since().unwrap_or(now);
+        let quiet = Gap {
+            from: quiet_from,
+            to: quiet_to,
+        };
+        self.carry(to.other(), Gap { from, to: now }, quiet);
+    }
+
     /// Nothing waits for `to` any more: the clocks of the other end go on. Was it blocked, it was heard.
-    pub fn unblocked(&mut self, _to: End, _now: Time) {}
+    pub fn unblocked(&mut self, to: End, now: Time) {
+        self.progressed(to, now);
+        self.side_mut(to).blocked = false;
+    }
+
     /// `from` sent FIN on raw TCP and it was passed on (rule 9).
-    pub fn half_closed(&mut self, _from: End, _now: Time) {}
+    pub fn half_closed(&mut self, from: End, now: Time) {
+        self.fin = match self.fin {
+            Fin::Neither => {
+                self.half_close = now;
+                Fin::One(from)
+            }
+            Fin::One(first) if first != from => Fin::Both(first),
+            Fin::One(_) | Fin::Both(_) => self.fin,
+        };
+    }
+
     /// The policy was replaced by a reload at `now`: a shortened limit ends no stream earlier than `now` + new limit, and a
     /// stream beyond a lowered max_age ends at a random instant within `spread` from now.
-    pub fn policy_changed(&mut self, _old: &Policy, _new: &Policy, _now: Time, _spread: Duration) {}
-    /// What to do at `now`.
-    pub fn verdict(&mut self, _now: Time, _policy: &Policy) -> Verdict {
-        unimplemented!()
+    ///
+    /// `observe` turned to `enforce`, and `idle_counts` from traffic to messages, shorten a limit just as well.
+    pub fn policy_changed(&mut self, old: &Policy, new: &Policy, now: Time, spread: Duration) {
+        self.raise_floors(old, new, now, spread);
     }
+
+    /// What to do at `now`.
+    pub fn verdict(&mut self, now: Time, policy: &Policy) -> Verdict {
+        let mut until = Time::NEVER;
+        let mut ran_out: Option<(Time, Limit)> = None;
+        for limit in Limit::ALL {
+            if policy.mode == Mode::Observe
+                && let Some(due) = self.overdue(limit)
+            {
+                match self.take_heard_again(limit, due, policy.idle_counts) {
+                    Some(after) => {
+                        return Verdict::HeardAgain {
+                            reason: limit.reason(),
+                            after,
+                        };
+                    }
+                    None => continue,
+                }
+            }
+            let Some(due) = self.due(limit, policy) else {
+                continue;
+            };
+            if due > now {
+                until = until.min(due);
+                continue;
+            }
+            match policy.mode {
+                Mode::Enforce if ran_out.is_none_or(|(first, _)| due < first) => {
+                    ran_out = Some((due, limit))
+                }
+                Mode::Enforce => {}
+                Mode::Observe => {
+                    self.set_overdue(limit, due);
+                    return Verdict::Overdue {
+                        reason: limit.reason(),
+                    };
+                }
+            }
+        }
+        if let Some((due, limit)) = ran_out {
+            return Verdict::Close {
+                reason: limit.reason(),
+                due,
+            };
+        }
+        let [client, upstream] = End::BOTH.map(|end| self.asking(end, policy, now));
+        for change in [client.until, upstream.until].into_iter().flatten() {
+            until = until.min(change);
+        }
+        Verdict::Wait {
+            until: (until != Time::NEVER).then_some(until),
+            ping_client: client.place,
+            ping_upstream: upstream.place,
+        }
+    }
+
     /// The instant at which the stream will be closed if nothing more is heard, and why; for the stream API.
-    pub fn deadline(&self, _policy: &Policy) -> Option<(Time, Reason)> {
-        None
+    /// In `observe` the instant at which it is, or was, overdue.
+    pub fn deadline(&self, policy: &Policy) -> Option<(Time, Reason)> {
+        let dues = Limit::ALL
+            .into_iter()
+            .filter_map(|limit| Some((self.due(limit, policy)?, limit.reason())));
+        dues.min_by_key(|(due, _)| *due)
+    }
+
+    /// heard(`end`) as `counts` has it, moved on by what its clock stood still.
+    fn heard(&self, end: End, counts: IdleCounts) -> Time {
+        match counts {
+            IdleCounts::Traffic => self.side(end).traffic,
+            IdleCounts::Messages => self.side(end).messages,
+        }
+    }
+
+    fn half_closed_by(&self, end: End) -> bool {
+        match self.fin {
+            Fin::Neither => false,
+            Fin::One(first) => first == end,
+            Fin::Both(_) => true,
+        }
+    }
+
+    fn side(&self, end: End) -> &Side {
+        &self.sides[end as usize]
+    }
+
+    fn side_mut(&mut self, end: End) -> &mut Side {
+        &mut self.sides[end as usize]
     }
 }
