@@ -1,0 +1,431 @@
+//! One hook at work: a task that sends what its queue allows and tells it how each try went.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+use super::endpoint::{Endpoint, Outcome};
+use super::event::Message;
+use super::metrics::{Series, Settled};
+use super::queue::{Queue, Rules, Step, Ticket};
+use crate::config::EventKind;
+
+/// Between two log lines of one sort about one hook.
+const LOG_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A hook as `/v1/status` shows it; every field always present, unknown is null.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HookStatus {
+    /// The key in the configuration.
+    pub name: String,
+    /// Without userinfo and query.
+    pub url: String,
+    /// Events not settled.
+    pub queued: usize,
+    /// When the oldest of them happened, RFC 3339 with milliseconds.
+    pub oldest_event_at: Option<String>,
+    /// Whether the receiver answered 410 and no reload came since.
+    pub disabled: bool,
+    /// What went wrong last since the hook was there.
+    pub last_error: Option<String>,
+    /// When that was, RFC 3339 with milliseconds.
+    pub last_error_at: Option<String>,
+}
+
+/// One hook: its queue, its receiver and its figures. Never touched by a worker.
+pub(super) struct Delivery {
+    name: String,
+    clock: Clock,
+    series: Series,
+    state: Mutex<State>,
+    /// Wakes the task after a push or a new configuration.
+    changed: Notify,
+    /// Wakes who waits for the queues to be empty.
+    progress: Arc<Notify>,
+}
+
+struct State {
+    queue: Queue<Arc<Message>>,
+    endpoint: Arc<Endpoint>,
+    life: Life,
+    trouble: Trouble,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Configured,
+    /// No longer configured: gets no new events and ends with the last one that it has.
+    Removed,
+    /// The task is over.
+    Ended,
+}
+
+/// What the log and the status say about failures.
+#[derive(Default)]
+struct Trouble {
+    failing: bool,
+    announced: bool,
+    outages: Throttle,
+    losses: Throttle,
+    /// Not yet in the log.
+    lost: u64,
+    last: Option<(SystemTime, String)>,
+}
+
+enum Next {
+    Send(Ticket, Arc<Message>, Arc<Endpoint>),
+    Wait(Option<Duration>),
+    End,
+}
+
+impl Delivery {
+    pub(super) fn new(
+        name: &str,
+        endpoint: Arc<Endpoint>,
+        rules: Rules,
+        series: Series,
+        progress: Arc<Notify>,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            clock: Clock::new(),
+            series,
+            state: Mutex::new(State {
+                queue: Queue::new(rules),
+                endpoint,
+                life: Life::Configured,
+                trouble: Trouble::default(),
+            }),
+            changed: Notify::new(),
+            progress,
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Queues an event; a full queue drops another for it.
+    pub(super) fn push(&self, message: Arc<Message>) {
+        self.series.queued(message.kind);
+        let occurred = self.clock.place(message.at);
+        let (keys, worth) = (message.keys.clone(), message.worth());
+        let mut state = self.state();
+        if let Some(dropped) = state.queue.push(keys, worth, occurred, message) {
+            self.leave(&mut state, &dropped, Settled::Dropped);
+        }
+        self.show(&state);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Counts an event that was dropped before it came to the queue.
+    pub(super) fn refuse(&self, kind: EventKind) {
+        self.series.queued(kind);
+        self.series.settled(kind, Settled::Dropped);
+    }
+
+    /// Takes a new configuration and, if it was disabled, begins again. Returns false if its task is over.
+    pub(super) fn configure(&self, endpoint: &Arc<Endpoint>, rules: Rules) -> bool {
+        let mut state = self.state();
+        if state.life == Life::Ended {
+            return false;
+        }
+        state.life = Life::Configured;
+        state.endpoint = endpoint.clone();
+        state.queue.enable(rules);
+        self.show(&state);
+        drop(state);
+        self.changed.notify_one();
+        true
+    }
+
+    /// Lets the task end once the queue is empty.
+    pub(super) fn retire(&self) {
+        let mut state = self.state();
+        if state.life == Life::Configured {
+            state.life = Life::Removed;
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Events not settled.
+    pub(super) fn left(&self) -> usize {
+        self.state().queue.len()
+    }
+
+    /// Events not settled that may be without a reload.
+    pub(super) fn hopeful(&self) -> usize {
+        let state = self.state();
+        if state.queue.is_enabled() {
+            state.queue.len()
+        } else {
+            0
+        }
+    }
+
+    pub(super) fn status(&self) -> HookStatus {
+        let state = self.state();
+        let last = state.trouble.last.as_ref();
+        HookStatus {
+            name: self.name.clone(),
+            url: state.endpoint.shown(),
+            queued: state.queue.len(),
+            oldest_event_at: state.queue.oldest().map(|oldest| rfc3339(oldest.at)),
+            disabled: !state.queue.is_enabled(),
+            last_error: last.map(|(_, why)| why.clone()),
+            last_error_at: last.map(|(at, _)| rfc3339(*at)),
+        }
+    }
+
+    /// Takes the hook's series out of the metrics.
+    pub(super) fn forget(&self) {
+        self.series.remove();
+    }
+
+    /// Delivers until the hook is removed and its queue is empty.
+    pub(super) async fn run(&self) {
+        let mut tries = JoinSet::new();
+        let mut sent = HashMap::new();
+        loop {
+            let until = match self.next() {
+                Next::Send(ticket, message, endpoint) => {
+                    let to = endpoint.clone();
+                    let seconds = self.series.duration.clone();
+                    let handle = tries.spawn(async move {
+                        let started = Instant::now();
+                        let outcome = to.post(&message).await;
+                        seconds.observe(started.elapsed().as_secs_f64());
+                        outcome
+                    });
+                    sent.insert(handle.id(), (ticket, endpoint));
+                    continue;
+                }
+                Next::Wait(until) => until,
+                Next::End => return,
+            };
+            tokio::select! {
+                Some(ended) = tries.join_next_with_id() => {
+                    let (id, outcome) = ended.unwrap_or_else(|error| {
+                        (error.id(), Outcome::Failed { why: error.to_string(), retry_after: None })
+                    });
+                    if let Some((ticket, endpoint)) = sent.remove(&id) {
+                        self.report(ticket, &endpoint, outcome);
+                    }
+                }
+                () = self.changed.notified() => {}
+                () = self.clock.sleep_until(until) => {}
+            }
+        }
+    }
+
+    /// Takes out what has expired and says what to do then.
+    fn next(&self) -> Next {
+        let mut state = self.state();
+        loop {
+            match state.queue.poll(self.clock.now()) {
+                Step::Expired(message) => {
+                    self.leave(&mut state, &message, Settled::Expired);
+                    self.show(&state);
+                }
+                Step::Send {
+                    ticket,
+                    attempt,
+                    item,
+                } => {
+                    if attempt > 1 {
+                        self.series.retries.inc();
+                    }
+                    return Next::Send(ticket, item, state.endpoint.clone());
+                }
+                Step::Wait(_) if state.life == Life::Removed && state.queue.len() == 0 => {
+                    state.life = Life::Ended;
+                    return Next::End;
+                }
+                Step::Wait(until) => return Next::Wait(until),
+            }
+        }
+    }
+
+    /// Tells the queue how a try by `endpoint` went.
+    fn report(&self, ticket: Ticket, endpoint: &Arc<Endpoint>, outcome: Outcome) {
+        let now = self.clock.now();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        match outcome {
+            Outcome::Delivered => {
+                if let Some(message) = state.queue.settle(ticket) {
+                    self.leave(state, &message, Settled::Delivered);
+                }
+                self.recovered(state);
+            }
+            Outcome::Rejected(status) => {
+                state.trouble.note(format!("answer {status}"));
+                if let Some(message) = state.queue.settle(ticket) {
+                    self.leave(state, &message, Settled::Rejected);
+                }
+            }
+            Outcome::Gone => {
+                state.queue.release(ticket);
+                // A reload since then has pointed the hook elsewhere or asked to try again.
+                if Arc::ptr_eq(endpoint, &state.endpoint) && state.queue.is_enabled() {
+                    self.disable(state);
+                }
+            }
+            Outcome::Failed { why, retry_after } => {
+                let jitter = rand::random_range(0.5..=1.0);
+                let wait = state.queue.fail(ticket, now, retry_after, jitter);
+                self.failed(state, why, wait);
+            }
+        }
+        self.show(state);
+    }
+
+    /// An event has left the queue. This is the one place that every event passes in the end.
+    fn leave(&self, state: &mut State, message: &Message, how: Settled) {
+        self.series.settled(message.kind, how);
+        if how == Settled::Delivered {
+            return;
+        }
+        let trouble = &mut state.trouble;
+        trouble.lost += 1;
+        if trouble.losses.allows(self.clock.now()) {
+            warn!(
+                hook = self.name,
+                url = state.endpoint.shown(),
+                event = message.id,
+                events = trouble.lost,
+                error = trouble.last.as_ref().map(|(_, why)| why.as_str()),
+                "events were {} and will not be delivered",
+                how.as_str(),
+            );
+            trouble.lost = 0;
+        }
+    }
+
+    fn disable(&self, state: &mut State) {
+        state.queue.disable();
+        state.trouble.note("answer 410 Gone".to_owned());
+        warn!(
+            hook = self.name,
+            url = state.endpoint.shown(),
+            "the receiver answered 410 Gone: nothing is sent to it until a reload"
+        );
+    }
+
+    fn failed(&self, state: &mut State, why: String, wait: Duration) {
+        let trouble = &mut state.trouble;
+        if !trouble.failing && trouble.outages.allows(self.clock.now()) {
+            trouble.announced = true;
+            warn!(
+                hook = self.name,
+                url = state.endpoint.shown(),
+                error = why,
+                retry_in_ms = wait.as_millis() as u64,
+                "the hook fails; its events wait and are tried again"
+            );
+        }
+        trouble.failing = true;
+        trouble.note(why);
+    }
+
+    fn recovered(&self, state: &mut State) {
+        let trouble = &mut state.trouble;
+        trouble.failing = false;
+        if std::mem::take(&mut trouble.announced) {
+            info!(
+                hook = self.name,
+                url = state.endpoint.shown(),
+                queued = state.queue.len(),
+                "the hook delivers again"
+            );
+        }
+    }
+
+    /// Brings the gauges up to date and wakes who waits for the end.
+    fn show(&self, state: &State) {
+        let queue = &state.queue;
+        let oldest = queue.oldest().map_or(0.0, |oldest| seconds(oldest.at));
+        self.series.queue.set(queue.len() as i64);
+        self.series.oldest.set(oldest);
+        self.series.disabled.set(i64::from(!queue.is_enabled()));
+        if queue.len() == 0 || !queue.is_enabled() {
+            self.progress.notify_waiters();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Trouble {
+    fn note(&mut self, why: String) {
+        self.last = Some((SystemTime::now(), why));
+    }
+}
+
+/// Lets one through per [`LOG_INTERVAL`].
+#[derive(Default)]
+struct Throttle(Option<Duration>);
+
+impl Throttle {
+    fn allows(&mut self, now: Duration) -> bool {
+        let due = self.0.is_none_or(|last| last + LOG_INTERVAL <= now);
+        if due {
+            self.0 = Some(now);
+        }
+        due
+    }
+}
+
+/// Time since 1970 that goes on steadily when the wall clock is set.
+struct Clock {
+    started: Instant,
+    offset: Duration,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            offset: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default(),
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.offset + self.started.elapsed()
+    }
+
+    /// Where an instant of the wall clock lies, by its age.
+    fn place(&self, at: SystemTime) -> Duration {
+        let age = SystemTime::now().duration_since(at).unwrap_or_default();
+        self.now().saturating_sub(age)
+    }
+
+    async fn sleep_until(&self, until: Option<Duration>) {
+        match until {
+            Some(until) => sleep_until(self.started + until.saturating_sub(self.offset)).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn rfc3339(at: SystemTime) -> String {
+    humantime::format_rfc3339_millis(at.max(UNIX_EPOCH)).to_string()
+}
+
+fn seconds(at: SystemTime) -> f64 {
+    at.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}
