@@ -11,12 +11,12 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::config;
+use crate::config::{self, Protocol};
 use crate::metrics::ListenerMetrics;
-use crate::net::tls::ServerTls;
+use crate::net::tls::{Alpn, Certificates, ServerTls, TlsError};
 use crate::net::upstream::Dialer;
 use crate::proto::cause::{End, Rejection};
-use crate::stream;
+use crate::stream::{self, Terms};
 use crate::worker::Worker;
 
 /// The pause after an accept that failed for want of a resource (EMFILE, ENFILE, ENOMEM): long enough not to spin, short
@@ -36,26 +36,72 @@ pub struct Listener {
     pub dialer: ArcSwap<Dialer>,
     /// This listener's children of every family.
     pub metrics: Arc<ListenerMetrics>,
+    /// Limits of open streams; a reload replaces them.
+    pub terms: ArcSwap<Terms>,
     streams: AtomicUsize,
+    all_streams: Arc<AtomicUsize>,
     removed: AtomicBool,
 }
 
+/// What a listener needs of files and of its configuration, read and checked: a reload makes all of it before it puts
+/// any of it to use.
+pub struct Loaded {
+    config: Arc<config::Listener>,
+    dialer: Dialer,
+}
+
+impl Loaded {
+    /// Reads the files for the way to the app.
+    pub fn read(config: &Arc<config::Listener>) -> Result<Self, TlsError> {
+        let user_timeout = stream::user_timeout(&config.heartbeat);
+        let dialer = Dialer::new(&config.upstream, alpn(config), config.connect_timeout, user_timeout)?;
+        Ok(Self { config: Arc::clone(config), dialer })
+    }
+}
+
+fn alpn(config: &config::Listener) -> Alpn {
+    match config.protocol {
+        Protocol::Ws | Protocol::Wss => Alpn::Http11,
+        Protocol::Tcp | Protocol::Tls => Alpn::None,
+    }
+}
+
 impl Listener {
-    /// A listener as configured.
+    /// A listener as configured; its certificates are read here.
     pub fn new(
-        config: Arc<config::Listener>,
-        tls: Option<ServerTls>,
-        dialer: Dialer,
+        loaded: Loaded,
+        spread: Duration,
         metrics: Arc<ListenerMetrics>,
-    ) -> Self {
-        Self {
+        all_streams: Arc<AtomicUsize>,
+    ) -> Result<Self, TlsError> {
+        let Loaded { config, dialer } = loaded;
+        let tls = config.tls.as_ref().map(|tls| ServerTls::load(tls, alpn(&config))).transpose()?;
+        Ok(Self {
+            terms: ArcSwap::from_pointee(Terms::new(&config, spread)),
             config: ArcSwap::new(config),
             tls,
             dialer: ArcSwap::from_pointee(dialer),
             metrics,
             streams: AtomicUsize::new(0),
+            all_streams,
             removed: AtomicBool::new(false),
+        })
+    }
+
+    /// Reads the certificates of new settings without putting them to use.
+    pub fn prepare_tls(&self, config: &config::Listener) -> Result<Option<Certificates>, TlsError> {
+        self.tls.as_ref().zip(config.tls.as_ref()).map(|(tls, config)| tls.prepare(config)).transpose()
+    }
+
+    /// Puts new settings to use: the limits for open streams too, the rest for new ones.
+    pub fn adopt(&self, loaded: Loaded, certificates: Option<Certificates>, spread: Duration) {
+        if let Some((tls, certificates)) = self.tls.as_ref().zip(certificates) {
+            tls.adopt(certificates);
         }
+        let Loaded { config, dialer } = loaded;
+        self.terms.store(Arc::new(Terms::new(&config, spread)));
+        self.config.store(config);
+        self.dialer.store(Arc::new(dialer));
     }
 
     /// Streams that hold a permit: open, opening or with sockets still alive.
@@ -78,7 +124,10 @@ impl Listener {
         let limit = self.config.load().limits.streams;
         self.streams
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| (held < limit).then_some(held + 1))
-            .map(|_| Permit(Arc::clone(self)))
+            .map(|_| {
+                self.all_streams.fetch_add(1, Ordering::Relaxed);
+                Permit(Arc::clone(self))
+            })
             .map_err(|_| Rejection::TooManyStreams)
     }
 }
@@ -89,6 +138,7 @@ pub struct Permit(Arc<Listener>);
 impl Drop for Permit {
     fn drop(&mut self) {
         self.0.streams.fetch_sub(1, Ordering::Relaxed);
+        self.0.all_streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -70,6 +70,11 @@ impl Registry {
         self.lock().streams.values().cloned().collect()
     }
 
+    /// Looks at every open stream while none enters or leaves.
+    pub fn for_each(&self, look: impl FnMut(&Arc<Entry>)) {
+        self.lock().streams.values().for_each(look);
+    }
+
     /// The last closing records, newest first.
     pub fn closed(&self) -> Vec<Arc<ClosedRecord>> {
         self.lock().closed.iter().rev().cloned().collect()

@@ -151,7 +151,7 @@ impl Worker {
 
     fn turn(&self) {
         self.clock.now();
-        self.shared.metrics.own_pauses.inc_by(self.clock.take_paused().as_secs_f64());
+        self.shared.metrics.paused(self.clock.take_paused());
         self.shared.health.turned(self.index);
         let mut listeners = self.listeners.borrow_mut();
         for local in listeners.iter() {

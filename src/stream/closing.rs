@@ -98,7 +98,7 @@ impl<C: Io, U: Io> Relay<C, U> {
                 let cause = Cause::new(reason).with_detail(format!("{}: {violation}", from.as_str()));
                 self.end_by(cause, Some(from), None, cx, now);
             }
-            Stop::Close { code, text } => self.peer_closed(from, code, text, cx, now),
+            Stop::Close { code, text } => self.peer_closed(from, code, text, now),
             Stop::Boundary => {}
         }
     }
@@ -133,6 +133,7 @@ impl<C: Io, U: Io> Relay<C, U> {
 
     /// Fixes the cause. The frames of the side at `fault` cannot be waited for.
     fn end_by(&mut self, cause: Cause, fault: Option<End>, due: Option<Time>, cx: &mut Context<'_>, now: Time) {
+        let cause = if self.kind == Kind::WebSocket { cause } else { cause.with_code(None) };
         let late = due.map(|due| Duration::from_nanos(now.0.saturating_sub(due.0)));
         self.live.over(cause.clone(), late, self.terms.policy.idle_limit);
         let reset = self.kind != Kind::WebSocket && matches!(cause.reason, Reason::ClientGone | Reason::UpstreamGone);
@@ -177,7 +178,7 @@ impl<C: Io, U: Io> Relay<C, U> {
     }
 
     /// A peer's Close has passed: the other's Close may pass back.
-    fn peer_closed(&mut self, from: End, code: Option<u16>, text: String, cx: &mut Context<'_>, now: Time) {
+    fn peer_closed(&mut self, from: End, code: Option<u16>, text: String, now: Time) {
         let reason = match from {
             End::Client => Reason::ClientClose,
             End::Upstream => Reason::UpstreamClose,
@@ -188,14 +189,12 @@ impl<C: Io, U: Io> Relay<C, U> {
         let to = from.other();
         self.closing = Some(Closing { until: self.close_deadline(now), awaited: Some(to), cause });
         self.forget(from);
-        self.note_written(now);
         if self.broken.take().is_some() {
             // The closer takes no more bytes: nobody is left to answer.
             self.lose(from);
             self.writing[to as usize] = Writing::Ending(Ending::Fin);
             self.forget(to);
         }
-        cx.waker().wake_by_ref();
     }
 
     fn stopped_in_closing(&mut self, from: End, stop: Stop, cx: &mut Context<'_>) {
@@ -269,8 +268,18 @@ impl<C: Io, U: Io> Relay<C, U> {
         }
     }
 
+    /// Ready when both sides are done, or when their time is up and what was not done has been reset.
+    pub(super) fn rest(&mut self, now: Time) -> Poll<()> {
+        self.note_written(now);
+        let late = self.closing.as_ref().is_none_or(|closing| closing.until <= now);
+        if late && !self.ended() {
+            self.reset_unfinished();
+        }
+        if late || self.ended() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     /// Whether nothing is left to be done for either side.
-    pub(super) fn ended(&mut self) -> bool {
+    fn ended(&self) -> bool {
         End::BOTH.iter().all(|&end| {
             let (reading, writing) = (self.reading[end as usize], self.writing[end as usize]);
             reading == Reading::Ended && writing == Writing::Ended
@@ -278,7 +287,7 @@ impl<C: Io, U: Io> Relay<C, U> {
     }
 
     /// `close_timeout` for the answer of a peer starts when the Close it answers is written out.
-    pub(super) fn note_written(&mut self, now: Time) {
+    fn note_written(&mut self, now: Time) {
         let until = self.close_deadline(now);
         let Some(awaited) = self.closing.as_ref().and_then(|closing| closing.awaited) else { return };
         if !self.outbox(awaited).waits()
@@ -290,7 +299,7 @@ impl<C: Io, U: Io> Relay<C, U> {
     }
 
     /// Time is up: what has not ended by itself is reset.
-    pub(super) fn reset_unfinished(&mut self) {
+    fn reset_unfinished(&mut self) {
         for end in End::BOTH {
             let done = self.reading[end as usize] == Reading::Ended && self.writing[end as usize] == Writing::Ended;
             match end {

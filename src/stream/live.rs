@@ -29,7 +29,7 @@ pub(super) struct Live {
 impl Live {
     /// Enters the stream: registry, metrics, `opened` event.
     pub(super) fn enter(entry: Arc<Entry>, local: Rc<Local>, worker: Rc<Worker>, permit: Permit) -> Self {
-        let hooks = worker.shared.hooks.load();
+        let hooks = &worker.shared.hooks;
         worker.shared.registry.enter(Arc::clone(&entry), || {
             if hooks.wants(EventKind::Opened, &entry.opening.listener) {
                 hooks.emit(Event::Opened(Arc::new(entry.record())), entry.opening.at);
@@ -37,7 +37,6 @@ impl Live {
         });
         local.shared.metrics.opened.inc();
         local.shared.metrics.active.inc();
-        drop(hooks);
         Self { entry, local, worker, over: false, _permit: permit }
     }
 
@@ -58,7 +57,7 @@ impl Live {
         let now = SystemTime::now();
         shared.registry.leave(&self.entry, |left| {
             let record = Arc::new(self.closed_record(cause, now, lateness, idle_limit, left));
-            let hooks = shared.hooks.load();
+            let hooks = &shared.hooks;
             if hooks.wants(EventKind::Closed, &record.stream.listener) {
                 hooks.emit(Event::Closed(Arc::clone(&record)), now);
             }
@@ -70,8 +69,10 @@ impl Live {
     /// Reports a limit that ran out under `mode: observe`.
     pub(super) fn overdue(&self, reason: Reason, policy: &Policy) {
         self.entry.figures.set_overdue(true);
-        self.local.shared.metrics.overdue(reason).inc();
-        let hooks = self.worker.shared.hooks.load();
+        if let Some(overdue) = self.local.shared.metrics.overdue(reason) {
+            overdue.inc();
+        }
+        let hooks = &self.worker.shared.hooks;
         if hooks.wants(EventKind::Overdue, &self.entry.opening.listener) {
             let record = OverdueRecord {
                 stream: self.entry.record(),
@@ -80,6 +81,16 @@ impl Live {
             };
             hooks.emit(Event::Overdue(Arc::new(record)), SystemTime::now());
         }
+    }
+
+    /// Whether the end of the app is part of a drain.
+    pub(super) fn draining(&self) -> bool {
+        self.worker.shared.health.is_draining() || self.local.shared.removed()
+    }
+
+    /// The cause of an end that a drain makes.
+    pub(super) fn drain_cause(&self) -> Cause {
+        self.worker.shared.drain_cause()
     }
 
     /// The stream was heard again `after` its limit had run out (observe).

@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep};
 use super::closing::{Closing, Reading, Writing};
 use super::live::Live;
 use super::pump::{Beat, Pump, Step, Stop, Tally, Turn, Wish};
+use crate::config::{self, Protocol};
 use crate::net::leg::Io;
 use crate::proto::cause::{Cause, End, Reason};
 use crate::proto::framing::{Edge, Scanner};
@@ -34,6 +35,18 @@ pub struct Terms {
     pub(crate) beat: Option<Beat>,
     /// How long a reload spreads the ends of streams beyond a lowered `max_age`.
     pub spread: Duration,
+}
+
+impl Terms {
+    /// The limits of `config`; `spread` is `drain.spread`.
+    pub fn new(config: &config::Listener, spread: Duration) -> Self {
+        let websocket = matches!(config.protocol, Protocol::Ws | Protocol::Wss);
+        Self {
+            policy: config.heartbeat.clone(),
+            beat: config.ping_data.as_ref().map(|data| Beat::new(data, websocket)),
+            spread,
+        }
+    }
 }
 
 /// An open stream: two byte pipes and one clock.
@@ -117,12 +130,10 @@ impl<C: Io, U: Io> Relay<C, U> {
             }
             let until = match &self.closing {
                 None => self.ask_heart(cx, now),
-                Some(closing) if self.ended() => return Poll::Ready(()),
-                Some(closing) if closing.until <= now => {
-                    self.reset_unfinished();
-                    return Poll::Ready(());
-                }
-                Some(closing) => Some(closing.until),
+                Some(_) => match self.rest(now) {
+                    Poll::Pending => self.closing.as_ref().map(|closing| closing.until),
+                    Poll::Ready(()) => return Poll::Ready(()),
+                },
             };
             if self.broken.is_some() || (self.closing.is_some() && until.is_none()) {
                 continue;

@@ -1,0 +1,201 @@
+//! Reload: read everything again, check all of it, then put all of it to use; or keep everything old and say why.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest, Sha256};
+
+use super::{Server, Shared, drain, guards};
+use crate::admin::TokenError;
+use crate::admin::control::ReloadReport;
+use crate::config::{self, Config, ConfigSource};
+use crate::hook::HookError;
+use crate::listener::{Listener, Loaded};
+use crate::net::tls::TlsError;
+
+/// Why a configuration that is valid in itself cannot be put to use.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Certificates or keys.
+    #[error("listener {listener}: {source}")]
+    Tls {
+        /// Its name.
+        listener: String,
+        /// What is wrong.
+        source: TlsError,
+    },
+    /// Secrets, tokens or CAs of hooks.
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    /// The admin token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The configuration itself.
+    #[error(transparent)]
+    Config(#[from] config::ConfigError),
+    /// A new listener's address.
+    #[error("{0}")]
+    Bind(String),
+}
+
+/// The configuration in effect, where it came from and what became of the last reload.
+pub(super) struct Reloads {
+    pub(super) config: Config,
+    source: ConfigSource,
+    seen: Fingerprint,
+    pub(super) generation: u64,
+    pub(super) loaded_at: SystemTime,
+    pub(super) last_error: Option<String>,
+}
+
+/// The content of each file that the configuration depends on; `None` while it cannot be read.
+type Fingerprint = BTreeMap<PathBuf, Option<[u8; 32]>>;
+
+impl Reloads {
+    pub(super) fn new(config: Config, source: ConfigSource) -> Self {
+        let seen = fingerprint(&source, &config);
+        Self { config, source, seen, generation: 1, loaded_at: SystemTime::now(), last_error: None }
+    }
+
+    /// Whether the content of any file is another than when this was last asked. Content and not time is compared, and
+    /// links are followed: that sees the swap of Kubernetes' `..data` link, which a watch on the file misses.
+    pub(super) fn files_changed(&mut self) -> bool {
+        let now = fingerprint(&self.source, &self.config);
+        std::mem::replace(&mut self.seen, now) != self.seen
+    }
+}
+
+fn fingerprint(source: &ConfigSource, config: &Config) -> Fingerprint {
+    let content = |path: &PathBuf| std::fs::read(path).ok().map(|content| Sha256::digest(content).into());
+    source.files(config).into_iter().map(|path| (path.clone(), content(&path))).collect()
+}
+
+/// A listener with everything it needs from files.
+pub(super) fn load_listener(
+    config: &Arc<config::Listener>,
+    spread: Duration,
+    shared: &Shared,
+) -> Result<Arc<Listener>, ApplyError> {
+    let metrics = shared.metrics.listener(&config.name);
+    let listener = Loaded::read(config).and_then(|loaded| Listener::new(loaded, spread, metrics, shared.stream_counter()));
+    let listener = listener.map_err(|source| ApplyError::Tls { listener: config.name.to_string(), source })?;
+    publish_certificates(&listener, shared);
+    Ok(Arc::new(listener))
+}
+
+fn publish_certificates(listener: &Listener, shared: &Shared) {
+    if let Some(tls) = &listener.tls {
+        let ends: Vec<_> = tls.certificates().iter().map(|certificate| certificate.not_after).collect();
+        shared.metrics.set_certificates(&listener.config.load().name, &ends);
+    }
+}
+
+impl Server {
+    pub(super) fn reload(&mut self) {
+        // The outcome is in log, metric and status; nobody waits for it.
+        let _ = self.try_reload();
+    }
+
+    pub(super) fn try_reload(&mut self) -> Result<ReloadReport, String> {
+        match self.apply() {
+            Ok(report) => {
+                self.shared.metrics.reload_succeeded(SystemTime::now());
+                self.reloads.last_error = None;
+                tracing::info!(generation = report.generation, restart_required = ?report.restart_required, "reloaded");
+                Ok(report)
+            }
+            Err(error) => {
+                self.shared.metrics.reload_failed();
+                let text = error.to_string();
+                tracing::error!(error = text, "reload refused, everything stays as it was");
+                self.reloads.last_error = Some(text.clone());
+                Err(text)
+            }
+        }
+    }
+
+    fn apply(&mut self) -> Result<ReloadReport, ApplyError> {
+        let mut config = self.reloads.source.load()?;
+        let restart_required = keep_what_needs_a_restart(&self.reloads.config, &mut config);
+        let guards = guards(&config)?;
+        let spread = config.drain.spread;
+        let mut changes = Vec::new();
+        for (name, new) in &config.listeners {
+            let tls = |source| ApplyError::Tls { listener: name.clone(), source };
+            if let Some(running) = self.workers.listeners.get(name) {
+                let certificates = running.listener.prepare_tls(new).map_err(tls)?;
+                changes.push((Arc::clone(&running.listener), Loaded::read(new).map_err(tls)?, certificates));
+            }
+        }
+        self.shared.hooks.reload(&config.hooks)?;
+        let added: Vec<_> = config.listeners.values().filter(|new| !self.workers.listeners.contains_key(&*new.name)).collect();
+        for new in added {
+            self.workers.add(new, spread, &self.shared).map_err(|error| ApplyError::Bind(error.to_string()))?;
+        }
+        for (listener, loaded, certificates) in changes {
+            listener.adopt(loaded, certificates, spread);
+            publish_certificates(&listener, &self.shared);
+        }
+        self.remove_listeners(&config);
+        self.api.set_guards(guards);
+        self.shared.drain_code.store(config.drain.close_code, Ordering::Relaxed);
+        self.workers.policies_changed();
+        self.reloads.seen = fingerprint(&self.reloads.source, &config);
+        self.reloads.config = config;
+        self.reloads.generation += 1;
+        self.reloads.loaded_at = SystemTime::now();
+        Ok(ReloadReport { generation: self.reloads.generation, restart_required })
+    }
+
+    fn remove_listeners(&mut self, config: &Config) {
+        let gone: Vec<String> =
+            self.workers.listeners.keys().filter(|name| !config.listeners.contains_key(*name)).cloned().collect();
+        for name in gone {
+            self.workers.remove(&name);
+            let mut entries = self.shared.registry.all();
+            entries.retain(|entry| *entry.opening.listener == *name);
+            let closing = drain::close_all(Arc::clone(&self.shared), self.workers.handle(), entries, config.drain.spread);
+            tokio::spawn(closing);
+        }
+    }
+}
+
+/// Takes back what a running process cannot change; returns the keys.
+fn keep_what_needs_a_restart(old: &Config, new: &mut Config) -> Vec<String> {
+    let mut keys = Vec::new();
+    let mut keep = |key: &str, changed: bool| {
+        if changed {
+            keys.push(key.to_owned());
+        }
+        changed
+    };
+    if keep("state_dir", old.state_dir != new.state_dir) {
+        new.state_dir.clone_from(&old.state_dir);
+    }
+    if keep("admin.listen", old.admin.as_ref().map(|admin| &admin.listen) != new.admin.as_ref().map(|admin| &admin.listen)) {
+        new.admin.clone_from(&old.admin);
+    }
+    if keep("telemetry.listen", old.telemetry != new.telemetry) {
+        new.telemetry = old.telemetry;
+    }
+    if keep("workers", old.workers != new.workers) {
+        new.workers = old.workers;
+    }
+    if keep("log", old.log != new.log) {
+        new.log = old.log;
+    }
+    for (name, listener) in &mut new.listeners {
+        if let Some(before) = old.listeners.get(name)
+            && keep(
+                &format!("listeners.{name}.listen"),
+                (before.listen, before.protocol) != (listener.listen, listener.protocol),
+            )
+        {
+            *listener = Arc::clone(before);
+        }
+    }
+    keys
+}
