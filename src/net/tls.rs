@@ -88,3 +88,6 @@ fn provider() -> Arc<CryptoProvider> {
 
 /// Plaintext or records that a session holds for a peer that does not take them: one read of the relay.
 const BUFFER_LIMIT: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests;
