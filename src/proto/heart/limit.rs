@@ -202,14 +202,13 @@ impl Heart {
             Limit::ClientStall => self.side(End::Client).taken,
             Limit::UpstreamStall => self.side(End::Upstream).taken,
         };
-        if heard < due || heard == Time::NEVER {
+        let standing = self.stands_still(limit).unwrap_or(Time::NEVER);
+        let (heard_then, due_then) = (heard.min(standing), due.min(standing));
+        if heard == Time::NEVER || heard_then < due_then {
             return None;
         }
         self.set_overdue(limit, Time::NEVER);
-        let on_its_clock = self
-            .stands_still(limit)
-            .map_or(heard, |since| since.min(heard));
-        Some(on_its_clock.saturating_since(due))
+        Some(heard_then.saturating_since(due_then))
     }
 
     /// The clocks of `end` stood still for `gap`, the quiet clock for `quiet`.
