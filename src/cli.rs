@@ -1,0 +1,5 @@
+//! Commands and flags.
+
+pub mod ctl;
+pub mod drain;
+pub mod healthcheck;

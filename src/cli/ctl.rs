@@ -1,0 +1,401 @@
+//! `sidebeat ctl`: a client of the admin API.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use http::{Method, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::drain::{self, DrainOptions};
+use crate::admin::client::{Address, Call, ClientError, Endpoint};
+use crate::admin::control::{ReloadReport, Status};
+use crate::admin::{Token, TokenError};
+use crate::config::{AdminAddress, Config};
+
+/// Longer than the API itself waits for a reload.
+const CALL_LIMIT: Duration = Duration::from_secs(35);
+/// Where the documentation puts the admin API.
+const DEFAULT_PORT: u16 = 9600;
+
+/// Flags of `sidebeat ctl`.
+#[derive(Debug, Clone, Args)]
+pub struct CtlArgs {
+    /// Where the admin API is.
+    #[command(flatten)]
+    pub target: Target,
+    /// Print JSON instead of tables
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to ask.
+    #[command(subcommand)]
+    pub command: CtlCommand,
+}
+
+/// Calls of `sidebeat ctl`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum CtlCommand {
+    /// Read configuration, certificates and secrets again, all or nothing
+    Reload,
+    /// Close every stream, spread over time, and take no new ones
+    Drain(DrainOptions),
+    /// Show version, state, listeners, hooks and certificates
+    Status,
+}
+
+/// How to find the admin API. Without any of it: 127.0.0.1:9600.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Target {
+    /// Configuration file that says where the admin API is
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        env = "SIDEBEAT_CONFIG",
+        global = true
+    )]
+    pub config: Option<PathBuf>,
+    /// Admin API: http://HOST:PORT, HOST:PORT or unix:/PATH; of a name, every address is asked
+    #[arg(long, value_name = "URL", env = "SIDEBEAT_ADMIN", global = true)]
+    pub admin: Option<Address>,
+    /// File with the token of the admin API
+    #[arg(long, value_name = "FILE", env = "SIDEBEAT_TOKEN_FILE", global = true)]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Why a call of the command line failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CtlError {
+    /// No answer.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// No token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// An answer that says no.
+    #[error("{endpoint} answered {status}: {detail}")]
+    Refused {
+        /// Who was asked.
+        endpoint: Endpoint,
+        /// The HTTP status.
+        status: StatusCode,
+        /// The problem's sentence or the start of the body.
+        detail: String,
+    },
+    /// The answer is not what this version of the API says.
+    #[error("{endpoint} gave an answer of another version of sidebeat: {source}")]
+    Foreign {
+        /// Who was asked.
+        endpoint: Endpoint,
+        /// What does not fit.
+        source: serde_json::Error,
+    },
+    /// The drain ended with something left.
+    #[error("{endpoint} has drained, but {streams} streams and {events} hook events are left")]
+    Unfinished {
+        /// Who was asked.
+        endpoint: Endpoint,
+        /// Open and closing streams.
+        streams: u64,
+        /// Undelivered hook events.
+        events: u64,
+    },
+    /// Some of several processes failed; each has said so.
+    #[error("{failed} of {asked} processes failed")]
+    Some {
+        /// How many failed.
+        failed: usize,
+        /// How many were asked.
+        asked: usize,
+    },
+}
+
+impl Target {
+    /// Takes from `config` what no flag or environment variable gave.
+    pub fn with_config(mut self, config: &Config) -> Self {
+        let Some(admin) = &config.admin else {
+            return self;
+        };
+        if self.admin.is_none() {
+            self.admin = Some(match &admin.listen {
+                AdminAddress::Tcp(address) => (*address).into(),
+                AdminAddress::Unix(path) => Address::Unix(path.clone()),
+            });
+        }
+        if self.token_file.is_none() {
+            self.token_file.clone_from(&admin.token_file);
+        }
+        self
+    }
+
+    /// Resolves the address and reads the token.
+    pub(super) async fn open(&self) -> Result<Session, CtlError> {
+        let token = match &self.token_file {
+            Some(path) => Some(Token::read(path)?),
+            None => None,
+        };
+        let default = Address::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT));
+        let endpoints = self.admin.as_ref().unwrap_or(&default).resolve().await?;
+        Ok(Session { endpoints, token })
+    }
+}
+
+/// The processes to ask and what to show them.
+pub(super) struct Session {
+    pub(super) endpoints: Vec<Endpoint>,
+    token: Option<Token>,
+}
+
+impl Session {
+    /// One call to one process; every status but 2xx is an error.
+    pub(super) async fn call<T: DeserializeOwned>(
+        &self,
+        endpoint: &Endpoint,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<T, CtlError> {
+        let call = Call {
+            method,
+            path,
+            token: self.token.as_ref(),
+            body,
+        };
+        let answer = endpoint.call(call, CALL_LIMIT).await?;
+        if !answer.status.is_success() {
+            return Err(CtlError::Refused {
+                endpoint: endpoint.clone(),
+                status: answer.status,
+                detail: detail(&answer.body),
+            });
+        }
+        serde_json::from_slice(&answer.body).map_err(|source| CtlError::Foreign {
+            endpoint: endpoint.clone(),
+            source,
+        })
+    }
+
+    /// What the process says of itself.
+    pub(super) async fn status(&self, endpoint: &Endpoint) -> Result<Status, CtlError> {
+        self.call(endpoint, Method::GET, "/v1/status", None).await
+    }
+}
+
+/// The sentence of a problem, or the first line of what is none.
+fn detail(body: &[u8]) -> String {
+    let problem: Option<Value> = serde_json::from_slice(body).ok();
+    let detail = problem
+        .as_ref()
+        .and_then(|problem| problem["detail"].as_str());
+    match detail {
+        Some(detail) => detail.to_owned(),
+        None => {
+            let text = String::from_utf8_lossy(body);
+            text.lines().next().unwrap_or_default().to_owned()
+        }
+    }
+}
+
+/// Runs the command; `config` is the file of `-c`, loaded.
+pub fn main(args: CtlArgs, config: Option<&Config>) -> ExitCode {
+    finish(async |out: &mut Output| run(args, config, out).await)
+}
+
+async fn run(args: CtlArgs, config: Option<&Config>, out: &mut Output) -> Result<(), CtlError> {
+    let target = match config {
+        Some(config) => args.target.with_config(config),
+        None => args.target,
+    };
+    let session = target.open().await?;
+    out.json = args.json;
+    match args.command {
+        CtlCommand::Drain(options) => drain::drain(&session, &options, out).await,
+        CtlCommand::Reload => {
+            let mut results = Vec::new();
+            for endpoint in &session.endpoints {
+                let report = session
+                    .call(endpoint, Method::POST, "/v1/reload", None)
+                    .await;
+                results.push(report);
+            }
+            out.each(&session.endpoints, results, reloaded)
+        }
+        CtlCommand::Status => {
+            let mut results = Vec::new();
+            for endpoint in &session.endpoints {
+                results.push(session.status(endpoint).await);
+            }
+            out.each(&session.endpoints, results, status)
+        }
+    }
+}
+
+/// What a command prints, collected so that a closed pipe cannot break it off half-way.
+#[derive(Default)]
+pub(super) struct Output {
+    pub(super) json: bool,
+    pub(super) text: String,
+}
+
+impl Output {
+    /// Shows the answer of each process: as it is for one, under its address for several.
+    pub(super) fn each<T: serde::Serialize>(
+        &mut self,
+        endpoints: &[Endpoint],
+        results: Vec<Result<T, CtlError>>,
+        show: fn(&T) -> String,
+    ) -> Result<(), CtlError> {
+        let asked = results.len();
+        let mut errors = Vec::new();
+        let mut answers = Map::new();
+        for (endpoint, result) in endpoints.iter().zip(results) {
+            match result {
+                Ok(answer) if self.json => {
+                    let answer = serde_json::to_value(&answer).unwrap_or_default();
+                    answers.insert(endpoint.to_string(), answer);
+                }
+                Ok(answer) => {
+                    if asked > 1 {
+                        let _ = writeln!(self.text, "{endpoint}");
+                    }
+                    self.text += &show(&answer);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        if self.json {
+            let answer = match (asked, answers.len()) {
+                (1, 1) => answers.into_iter().next().map(|(_, answer)| answer),
+                (1, _) => None,
+                _ => Some(Value::Object(answers)),
+            };
+            if let Some(answer) = answer {
+                let _ = writeln!(self.text, "{answer:#}");
+            }
+        }
+        collected(errors, asked)
+    }
+}
+
+/// One error as it is; several are printed, so that each process has its line.
+pub(super) fn collected(mut errors: Vec<CtlError>, asked: usize) -> Result<(), CtlError> {
+    if asked == 1 {
+        return errors.pop().map_or(Ok(()), Err);
+    }
+    for error in &errors {
+        eprintln!("sidebeat: {error}");
+    }
+    match errors.len() {
+        0 => Ok(()),
+        failed => Err(CtlError::Some { failed, asked }),
+    }
+}
+
+/// Runs a command on a runtime of its own, prints what it found and turns the result into 0 or 1.
+pub(super) fn finish<F>(command: F) -> ExitCode
+where
+    F: AsyncFnOnce(&mut Output) -> Result<(), CtlError>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let mut out = Output::default();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(command(&mut out)),
+        Err(error) => {
+            eprintln!("sidebeat: cannot start: {error}");
+            return ExitCode::from(71);
+        }
+    };
+    // Whoever closed the pipe does not want the rest.
+    let _ = std::io::stdout().write_all(out.text.as_bytes());
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sidebeat: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn reloaded(report: &ReloadReport) -> String {
+    let mut text = format!("reloaded, generation {}\n", report.generation);
+    for key in &report.restart_required {
+        let _ = writeln!(text, "needs a restart: {key}");
+    }
+    text
+}
+
+fn status(status: &Status) -> String {
+    let uptime = humantime::format_duration(Duration::from_secs(status.uptime_ms / 1000));
+    let configuration = &status.configuration;
+    let state = match serde_json::to_value(status.state) {
+        Ok(Value::String(word)) => word,
+        Ok(_) | Err(_) => String::new(),
+    };
+    let mut text = format!(
+        "{state}, version {}, up {uptime}\nconfiguration {} since {}\n",
+        status.version, configuration.generation, configuration.loaded_at
+    );
+    if let Some(error) = &configuration.last_error {
+        let _ = writeln!(text, "last reload refused: {error}");
+    }
+    let listeners = status.listeners.iter().map(|(name, listener)| {
+        [
+            name.clone(),
+            listener.address.clone(),
+            listener.streams.to_string(),
+            listener.closing.to_string(),
+            listener.streams_limit.to_string(),
+        ]
+    });
+    let heads = ["LISTENER", "ADDRESS", "STREAMS", "CLOSING", "LIMIT"];
+    text += &table(heads, listeners.collect());
+    let hooks = status.hooks.iter().map(|(name, hook)| {
+        let state = if hook.disabled { "disabled" } else { "enabled" };
+        [name.clone(), hook.queued.to_string(), state.to_owned()]
+    });
+    text += &table(["HOOK", "QUEUED", "STATE"], hooks.collect());
+    let certificates = status.certificates.iter().map(|certificate| {
+        [
+            certificate.listener.clone(),
+            certificate.certificate.to_string(),
+            certificate.not_after.clone(),
+        ]
+    });
+    text += &table(
+        ["LISTENER", "CERTIFICATE", "EXPIRES"],
+        certificates.collect(),
+    );
+    text
+}
+
+/// Columns as wide as their widest cell; nothing for no rows.
+fn table<const N: usize>(heads: [&str; N], rows: Vec<[String; N]>) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut lines = vec![heads.map(str::to_owned)];
+    lines.extend(rows);
+    let mut widths = [0; N];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::from("\n");
+    for line in lines {
+        let mut row = String::new();
+        for (width, cell) in widths.iter().zip(&line) {
+            let _ = write!(row, "{cell:width$}  ");
+        }
+        text += row.trim_end();
+        text.push('\n');
+    }
+    text
+}

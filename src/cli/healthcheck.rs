@@ -1,0 +1,113 @@
+//! `sidebeat healthcheck`, for container images without a shell.
+
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use http::{Method, StatusCode};
+
+use super::ctl::{self, CtlError, Output, Target};
+use crate::admin::client::{Address, Call, Endpoint};
+use crate::admin::control::State;
+use crate::config::Config;
+
+/// Shorter than the time after which container engines give a check up.
+const LIMIT: Duration = Duration::from_secs(5);
+/// Where the documentation puts telemetry.
+const DEFAULT_PORT: u16 = 9601;
+
+/// Flags of `sidebeat healthcheck`. Without any of it, 127.0.0.1:9601 is asked.
+#[derive(Debug, Clone, Default, Args)]
+pub struct HealthcheckArgs {
+    /// Where the admin API is, which is asked if no telemetry address is known.
+    #[command(flatten)]
+    pub target: Target,
+    /// Telemetry address: http://HOST:PORT or HOST:PORT
+    #[arg(long, value_name = "ADDR", env = "SIDEBEAT_TELEMETRY")]
+    pub telemetry: Option<Address>,
+}
+
+/// Runs the command; `config` is the file of `-c`, loaded.
+pub fn main(args: HealthcheckArgs, config: Option<&Config>) -> ExitCode {
+    ctl::finish(async |_: &mut Output| {
+        let args = match config {
+            Some(config) => args.with_config(config),
+            None => args,
+        };
+        args.check().await
+    })
+}
+
+impl HealthcheckArgs {
+    /// Takes from `config` what no flag or environment variable gave.
+    pub fn with_config(mut self, config: &Config) -> Self {
+        let is_unset = self.telemetry.is_none() && self.target.admin.is_none();
+        if is_unset {
+            self.telemetry = config.telemetry.map(Address::from);
+        }
+        self.target = self.target.with_config(config);
+        self
+    }
+
+    async fn check(&self) -> Result<(), CtlError> {
+        let default = Address::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT));
+        match (&self.telemetry, &self.target.admin) {
+            (Some(telemetry), _) => {
+                for endpoint in telemetry.resolve().await? {
+                    ready(&endpoint).await?;
+                }
+            }
+            (None, Some(_)) => self.running().await?,
+            (None, None) => {
+                for endpoint in default.resolve().await? {
+                    ready(&endpoint).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the admin API what `/readyz` would say, unless the address turns out to be that of telemetry.
+    async fn running(&self) -> Result<(), CtlError> {
+        let session = self.target.open().await?;
+        for endpoint in &session.endpoints {
+            match ready(endpoint).await {
+                Err(CtlError::Refused { status, .. })
+                    if status != StatusCode::SERVICE_UNAVAILABLE => {}
+                known => {
+                    known?;
+                    continue;
+                }
+            }
+            let state = session.status(endpoint).await?.state;
+            if state != State::Running {
+                return Err(CtlError::Refused {
+                    endpoint: endpoint.clone(),
+                    status: StatusCode::SERVICE_UNAVAILABLE,
+                    detail: "draining".to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn ready(endpoint: &Endpoint) -> Result<(), CtlError> {
+    let call = Call {
+        method: Method::GET,
+        path: "/readyz",
+        token: None,
+        body: None,
+    };
+    let answer = endpoint.call(call, LIMIT).await?;
+    if answer.status == StatusCode::OK {
+        return Ok(());
+    }
+    let report = String::from_utf8_lossy(&answer.body);
+    Err(CtlError::Refused {
+        endpoint: endpoint.clone(),
+        status: answer.status,
+        detail: report.trim_end().to_owned(),
+    })
+}
