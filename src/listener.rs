@@ -3,13 +3,14 @@
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::config::{self, Protocol};
 use crate::metrics::ListenerMetrics;
@@ -23,7 +24,7 @@ use crate::worker::Worker;
 /// enough to go on as soon as a stream ends.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// How often the want of a resource is logged at most.
+/// How often the same complaint is logged at most.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// What all workers share of one listener.
@@ -38,9 +39,28 @@ pub struct Listener {
     pub metrics: Arc<ListenerMetrics>,
     /// Limits of open streams; a reload replaces them.
     pub terms: ArcSwap<Terms>,
+    /// Failed dials are many when the app is down, and one line says it.
+    pub dial_complaints: Throttle,
+    accept_complaints: Throttle,
     streams: AtomicUsize,
     all_streams: Arc<AtomicUsize>,
     removed: AtomicBool,
+}
+
+/// Lets one log line through every ten seconds; the metric beside it counts them all.
+#[derive(Debug, Default)]
+pub struct Throttle(Mutex<Option<Instant>>);
+
+impl Throttle {
+    /// Whether the line may be written now.
+    pub fn due(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
+    }
 }
 
 /// What a listener needs of files and of its configuration, read and checked: a reload makes all of it before it puts
@@ -82,6 +102,8 @@ impl Listener {
             tls,
             dialer: ArcSwap::from_pointee(dialer),
             metrics,
+            dial_complaints: Throttle::default(),
+            accept_complaints: Throttle::default(),
             streams: AtomicUsize::new(0),
             all_streams,
             removed: AtomicBool::new(false),
@@ -174,7 +196,6 @@ impl Local {
 
 /// Accepts until `stop` changes; then takes what is queued already, so that closing the socket resets nobody.
 pub async fn accept(socket: TcpListener, worker: Rc<Worker>, local: Rc<Local>, mut stop: watch::Receiver<bool>) {
-    let mut complained: Option<tokio::time::Instant> = None;
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
@@ -187,8 +208,7 @@ pub async fn accept(socket: TcpListener, worker: Rc<Worker>, local: Rc<Local>, m
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
-                    complained = Some(tokio::time::Instant::now());
+                if local.shared.accept_complaints.due() {
                     let listener = &*local.shared.config.load().name;
                     tracing::error!(listener, %error, "cannot accept; raise the limit of open files or lower limits.streams");
                 }

@@ -124,6 +124,13 @@ impl Metrics {
         children
     }
 
+    /// Calls `look` with the name and the children of every listener.
+    pub fn for_each_listener(&self, mut look: impl FnMut(&str, &ListenerMetrics)) {
+        for (name, children) in lock(&self.listeners).iter() {
+            look(name, children);
+        }
+    }
+
     /// Removes every series of a listener that is gone.
     ///
     /// Who still holds its children counts into the void; a listener of the same name that comes back starts at zero.

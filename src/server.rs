@@ -6,28 +6,25 @@ mod status;
 mod workers;
 
 use std::io::IsTerminal;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use uuid::Uuid;
 
 use crate::admin::control::{Command as Asked, DrainReport};
-use crate::admin::{self, AdminListener, Api, Guards, Token, telemetry};
+use crate::admin::telemetry::{self, Telemetry};
+use crate::admin::{self, AdminListener, Api, Guards, Token};
 use crate::config::{self, Config, ConfigSource};
 use crate::health::Health;
 use crate::hook::{Event, HookMetrics, Hooks};
 use crate::metrics::Metrics;
-use crate::net::sockopt;
 use crate::proto::cause::{Cause, Reason};
 use crate::registry::Registry;
-use crate::worker::{Command, Home};
 use reload::Reloads;
 use workers::Workers;
 
@@ -166,13 +163,13 @@ impl Server {
         let count = config.workers.map_or_else(std::thread::available_parallelism, |n| n.try_into().map_err(std::io::Error::other));
         let count = count.map_or(1, |count| count.get());
         let health = Arc::new(Health::new(count));
-        let hook_metrics = HookMetrics::register(metrics.registry()).map_err(std::io::Error::other)?;
+        let hook_metrics = HookMetrics::register(metrics.registry());
         let hooks = Hooks::start(&config.hooks, hook_metrics, &tokio::runtime::Handle::current())
             .map_err(reload::ApplyError::from)?;
         let shared = Shared::new(metrics, health, hooks, &config.drain);
         let mut workers = Workers::start(count, &shared)?;
         for listener in config.listeners.values() {
-            workers.add(listener, &shared)?;
+            workers.add(listener, config.drain.spread, &shared)?;
         }
         let (control, commands) = mpsc::channel(64);
         let api = Arc::new(Api::new(control, guards(&config)?));
@@ -203,19 +200,22 @@ impl Server {
         }
         loop {
             tokio::select! {
-                ending = signals.ending() => {
+                Some(signal) = signals.next() => {
+                    if signal == SignalKind::hangup() {
+                        self.reload();
+                        continue;
+                    }
                     if self.drain.as_ref().is_some_and(|drain| drain.exits) {
                         tracing::warn!("second signal: ending at once");
                         return ExitCode::FAILURE;
                     }
-                    let at_once = ending == SignalKind::interrupt() && std::io::stdin().is_terminal();
+                    let at_once = signal == SignalKind::interrupt() && std::io::stdin().is_terminal();
                     let zero = at_once.then_some(Duration::ZERO);
                     self.begin_drain(zero, zero);
                     if let Some(drain) = &mut self.drain {
                         drain.exits = true;
                     }
                 }
-                _ = signals.hangup.recv() => self.reload(),
                 Some(asked) = self.commands.recv() => self.answer(asked).await,
                 _ = watch.tick() => {
                     if self.reloads.files_changed() {
@@ -288,14 +288,14 @@ fn guards(config: &Config) -> Result<Guards, admin::TokenError> {
 
 fn serve_planes(config: &Config, shared: &Arc<Shared>, api: &Arc<Api>) -> Result<(), StartError> {
     if let Some(address) = config.telemetry {
-        let socket = sockopt::bind(address).map_err(|source| cannot_bind("telemetry", address, source))?;
-        let socket = tokio::net::TcpListener::from_std(socket)?;
+        let socket = telemetry::bind(address).map_err(|source| cannot_bind("telemetry", address, source))?;
         announce("telemetry", &format!("http://{}", socket.local_addr()?));
-        tokio::spawn(telemetry::serve(socket, Arc::clone(&shared.metrics), Arc::clone(&shared.health)));
+        let told = Telemetry::new(Arc::clone(&shared.metrics), Arc::clone(&shared.health));
+        tokio::spawn(telemetry::serve(socket, Arc::new(told)));
     }
     if let Some(admin) = &config.admin {
-        let socket = AdminListener::bind(&admin.listen).map_err(|source| cannot_bind("admin", &admin.listen, source))?;
-        announce("admin", &socket.address());
+        let socket = AdminListener::bind(&admin.listen).map_err(|source| cannot_bind("admin", admin.listen.url(), source))?;
+        announce("admin", &socket.url());
         tokio::spawn(admin::serve(socket, Arc::clone(api)));
     }
     Ok(())
@@ -325,10 +325,11 @@ impl Signals {
         })
     }
 
-    async fn ending(&mut self) -> SignalKind {
+    async fn next(&mut self) -> Option<SignalKind> {
         tokio::select! {
-            _ = self.terminate.recv() => SignalKind::terminate(),
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            got = self.terminate.recv() => got.map(|()| SignalKind::terminate()),
+            got = self.interrupt.recv() => got.map(|()| SignalKind::interrupt()),
+            got = self.hangup.recv() => got.map(|()| SignalKind::hangup()),
         }
     }
 }

@@ -197,7 +197,9 @@ impl Attempt {
             Err(error) => {
                 let Outcomes { error: failed, timeout, .. } = outcomes;
                 observe(if matches!(error, DialError::Timeout { .. }) { timeout } else { failed }, began);
-                self.worker.shared.complaints.upstream(&self.config.name, &error);
+                if self.local.shared.dial_complaints.due() {
+                    tracing::warn!(listener = &*self.config.name, %error, "cannot reach the app");
+                }
                 Err(Rejection::UpstreamUnreachable)
             }
         }

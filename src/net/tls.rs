@@ -14,7 +14,7 @@ mod subject;
 
 pub use certificates::CertificateInfo;
 pub use client::{ClientTls, system_roots};
-pub use server::{ServerTls, accept};
+pub use server::{Certificates, ServerTls, accept};
 
 /// What is spoken inside the session, named in ALPN (RFC 7301).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rand::Rng;
+use rand::RngExt;
 
 use super::pump::{Stop, Wish};
 use super::relay::Relay;

@@ -1,6 +1,6 @@
 //! What is taken from a head and what is set in it on the way through.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, uri::Authority};
 
 /// RFC 9110 section 7.6.1, with the older names that appear in the wild.
@@ -74,6 +74,18 @@ pub(super) fn answer(headers: &mut HeaderMap, purpose: Purpose) {
 pub(super) fn set_host(headers: &mut HeaderMap, authority: &Authority) {
     if let Ok(value) = HeaderValue::from_str(authority.as_str()) {
         headers.insert(HOST, value);
+    }
+}
+
+/// Replaces the offers of extensions.
+pub(super) fn set_offers(headers: &mut HeaderMap, offers: Vec<HeaderValue>) {
+    let mut offers = offers.into_iter();
+    match offers.next() {
+        None => drop(headers.remove(SEC_WEBSOCKET_EXTENSIONS)),
+        Some(first) => drop(headers.insert(SEC_WEBSOCKET_EXTENSIONS, first)),
+    }
+    for offer in offers {
+        headers.append(SEC_WEBSOCKET_EXTENSIONS, offer);
     }
 }
 

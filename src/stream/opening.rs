@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::SEC_WEBSOCKET_EXTENSIONS;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Request as HttpRequest, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Empty};
@@ -65,7 +64,7 @@ pub(super) async fn websocket(
     let (mut head, _) = request.into_parts();
     let mut facts = attempt.facts(&head.uri, &head.headers);
     if attempt.reads_messages() {
-        head.headers = upgrade::without_deflate(std::mem::take(&mut head.headers));
+        headers::set_offers(&mut head.headers, upgrade::without_deflate(&head.headers));
     }
     let uri = std::mem::take(&mut head.uri);
     let original = head.headers.clone();

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use rand::Rng;
+use rand::RngExt;
 use tokio::io::ReadBuf;
 
 use super::outbox::{Appetite, Outbox};

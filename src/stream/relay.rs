@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rand::Rng;
+use rand::RngExt;
 use tokio::time::{Instant, Sleep};
 
 use super::closing::{Closing, Reading, Writing};

@@ -27,6 +27,9 @@ pub struct ServerTls {
     current: ArcSwap<Loaded>,
 }
 
+/// Certificates, keys and client rules as read, not yet in use.
+pub struct Certificates(Loaded);
+
 #[derive(Debug)]
 struct Loaded {
     acceptor: Arc<ServerConfig>,
@@ -54,12 +57,15 @@ impl ServerTls {
         })
     }
 
-    /// Reads everything again for connections to come; after an error all is as it was. Sessions resume over a reload
-    /// unless the rules for client certificates changed.
-    pub fn reload(&self, tls: &config::Tls) -> Result<(), TlsError> {
-        let loaded = Loaded::read(tls, self.alpn, Some(&self.current.load()))?;
+    /// Reads everything again without putting it to use. Sessions will resume over the reload unless the rules for
+    /// client certificates changed.
+    pub fn prepare(&self, tls: &config::Tls) -> Result<Certificates, TlsError> {
+        Loaded::read(tls, self.alpn, Some(&self.current.load())).map(Certificates)
+    }
+
+    /// Uses what was prepared for connections to come.
+    pub fn adopt(&self, Certificates(loaded): Certificates) {
         self.current.store(Arc::new(loaded));
-        Ok(())
     }
 
     /// What a connection accepted now uses.

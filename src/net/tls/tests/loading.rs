@@ -175,13 +175,13 @@ async fn a_bad_file_keeps_all_that_was_and_a_good_one_serves_new_connections() {
         ..tls(&[&new])
     };
     for bad in [tls(&[&half_written]), tls(&[&new, &half_written]), bad_ca] {
-        server.reload(&bad).unwrap_err();
+        server.prepare(&bad).err().unwrap();
         assert!(Arc::ptr_eq(&server.acceptor(), &before));
         assert_eq!(server.certificates(), described);
     }
 
     let (mut leg, mut client) = connected(&server, Trusting::new().config()).await;
-    server.reload(&tls(&[&new, &mutual])).unwrap();
+    server.adopt(server.prepare(&tls(&[&new, &mutual])).unwrap());
     assert_eq!(server.certificates().len(), 2);
     assert_eq!(server.certificates()[0].names, ["new.example"]);
     let (_, newcomer) = connected(&server, Trusting::new().config()).await;

@@ -98,15 +98,15 @@ async fn sessions_outlive_a_reload_but_not_a_change_of_who_may_connect() {
             (&same_ca_elsewhere, HandshakeKind::Resumed),
             (&required, HandshakeKind::Full),
         ] {
-            server.reload(tls).unwrap();
+            server.adopt(server.prepare(tls).unwrap());
             assert_eq!(kind(&server, &client).await, expected, "{tls:?}");
         }
         // The same file with another CA beside the first.
-        server.reload(&same_ca_elsewhere).unwrap();
+        server.adopt(server.prepare(&same_ca_elsewhere).unwrap());
         assert_eq!(kind(&server, &client).await, HandshakeKind::Full);
         let both = authority.certificate.pem() + &Authority::new().certificate.pem();
         fs::write(&other_path, both).unwrap();
-        server.reload(&same_ca_elsewhere).unwrap();
+        server.adopt(server.prepare(&same_ca_elsewhere).unwrap());
         assert_eq!(kind(&server, &client).await, HandshakeKind::Full);
         assert_eq!(kind(&server, &client).await, HandshakeKind::Resumed);
     }

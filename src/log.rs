@@ -1,0 +1,2 @@
+use crate::registry::record::ClosedRecord;
+pub fn stream_closed(_r: &ClosedRecord) {}
