@@ -201,11 +201,3 @@ pub enum LogFormat {
     Json,
     Text,
 }
-// STUB
-pub struct ConfigSource;
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct ConfigError;
-impl ConfigSource { pub fn load(&self) -> Result<Config, ConfigError> { Err(ConfigError) } pub fn files(&self, _c: &Config) -> Vec<PathBuf> { vec![] } }
-impl Protocol { pub fn as_str(self) -> &'static str { match self { Self::Ws => "ws", Self::Wss => "wss", Self::Tcp => "tcp", Self::Tls => "tls" } } }
-impl AdminAddress { pub fn url(&self) -> String { format!("{self:?}") } }

@@ -19,6 +19,10 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin {
     /// read from them is all there is to count.
     fn raw_bytes_read(&self) -> u64;
 
+    /// Bytes that the socket below TLS has taken: the only sign that a slow peer takes what TLS has buffered. Sides
+    /// without TLS answer 0: what they take is what `poll_write` says.
+    fn raw_bytes_written(&self) -> u64;
+
     /// Whether bytes, an end or an error wait in the socket at this very instant. This asks the kernel: the runtime's
     /// readiness may be older than our own pause. Bytes that a TLS session has decrypted already are not seen.
     fn has_input(&self) -> bool;
@@ -97,6 +101,14 @@ impl Io for Leg {
         }
     }
 
+    fn raw_bytes_written(&self) -> u64 {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => 0,
+            Self::Accepted(tls) => tls.get_ref().0.bytes_written(),
+            Self::Dialed(tls) => tls.get_ref().0.bytes_written(),
+        }
+    }
+
     fn has_input(&self) -> bool {
         match self {
             Self::Tcp(tcp) => waits_in(SockRef::from(tcp)),
@@ -162,6 +174,10 @@ impl AsyncWrite for Leg {
 /// In-memory pipes let the relay be tested in virtual time.
 impl Io for DuplexStream {
     fn raw_bytes_read(&self) -> u64 {
+        0
+    }
+
+    fn raw_bytes_written(&self) -> u64 {
         0
     }
 

@@ -83,6 +83,10 @@ impl<T: Io> Io for Prefixed<T> {
         self.io.raw_bytes_read()
     }
 
+    fn raw_bytes_written(&self) -> u64 {
+        self.io.raw_bytes_written()
+    }
+
     fn has_input(&self) -> bool {
         !self.prefix.is_empty() || self.io.has_input()
     }

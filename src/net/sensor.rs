@@ -1,4 +1,4 @@
-//! A TCP socket that counts what is read from it.
+//! A TCP socket that counts what passes through it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,12 +13,17 @@ use tokio::net::TcpStream;
 pub struct Sensor {
     tcp: TcpStream,
     read: u64,
+    written: u64,
 }
 
 impl Sensor {
     /// Counts from here on.
     pub fn new(tcp: TcpStream) -> Self {
-        Self { tcp, read: 0 }
+        Self {
+            tcp,
+            read: 0,
+            written: 0,
+        }
     }
 
     /// The socket itself, for its options and addresses.
@@ -29,6 +34,11 @@ impl Sensor {
     /// Bytes read so far, the handshake's included.
     pub fn bytes_read(&self) -> u64 {
         self.read
+    }
+
+    /// Bytes that the socket has taken so far, the handshake's included.
+    pub fn bytes_written(&self) -> u64 {
+        self.written
     }
 }
 
@@ -51,7 +61,9 @@ impl AsyncWrite for Sensor {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        let written = ready!(Pin::new(&mut self.tcp).poll_write(cx, buf))?;
+        self.written += written as u64;
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -59,7 +71,9 @@ impl AsyncWrite for Sensor {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+        let written = ready!(Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs))?;
+        self.written += written as u64;
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -97,7 +97,7 @@ fn rebuild(headers: &mut HeaderMap, purpose: Purpose, unwanted: impl Fn(&HeaderN
         current = name.or(current);
         let Some(name) = &current else { continue };
         let upgrading = purpose == Purpose::WebSocket && (*name == CONNECTION || *name == UPGRADE);
-        let hop = HOP_BY_HOP.contains(&name.as_str()) || *name == UPGRADE || named.iter().any(|option| name == option);
+        let hop = HOP_BY_HOP.contains(&name.as_str()) || *name == UPGRADE || named.iter().any(|option| name.as_str() == option);
         match (upgrading, *name == CONNECTION) {
             (true, true) => {
                 headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));

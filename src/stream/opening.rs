@@ -64,7 +64,8 @@ pub(super) async fn websocket(
     let (mut head, _) = request.into_parts();
     let mut facts = attempt.facts(&head.uri, &head.headers);
     if attempt.reads_messages() {
-        headers::set_offers(&mut head.headers, upgrade::without_deflate(&head.headers));
+        let offers = upgrade::without_deflate(&head.headers);
+        headers::set_offers(&mut head.headers, offers);
     }
     let uri = std::mem::take(&mut head.uri);
     let original = head.headers.clone();

@@ -104,8 +104,9 @@ impl Outbox {
             self.unflushed = false;
         }
         let took = before != (self.at, self.pending.len(), to.raw_bytes_written());
-        let was_blocked = std::mem::replace(&mut self.blocked, self.waits());
-        Ok(match (was_blocked, self.blocked) {
+        let blocked = self.waits();
+        let was_blocked = std::mem::replace(&mut self.blocked, blocked);
+        Ok(match (was_blocked, blocked) {
             (false, false) => Appetite::Free,
             (true, true) if took => Appetite::Progressed,
             (false | true, true) => Appetite::Blocked,
