@@ -1,6 +1,7 @@
 //! sidebeat: a liveness proxy.
 
 pub mod admin;
+pub mod cli;
 pub mod config;
 pub mod hook;
 pub mod metrics;
