@@ -1,0 +1,330 @@
+//! What is wrong with a configuration, where, and what to write instead.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde_saphyr::{Location, MessageFormatter as _, UserMessageFormatter};
+
+/// The longest piece of a line shown, in characters.
+const SHOWN: usize = 100;
+
+/// A configuration that cannot be used; exit code 78.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The configuration file itself.
+    #[error("cannot read {}: {reason}: check the path after -c (or SIDEBEAT_CONFIG) and its permissions", path.display())]
+    Unreadable {
+        /// As given.
+        path: PathBuf,
+        /// The error of the operating system.
+        reason: String,
+    },
+    /// Neither a file nor flags.
+    #[error(
+        "nothing to listen on. Either give one listener by flags:\n  \
+         --listen ws://0.0.0.0:8080 --upstream ws://127.0.0.1:8000\n\
+         or a file with listeners by -c FILE (or SIDEBEAT_CONFIG):\n  \
+         listeners:\n    chat:\n      listen: ws://0.0.0.0:8080\n      upstream: ws://127.0.0.1:8000"
+    )]
+    Nothing,
+    /// A value of the file or of a flag.
+    #[error("{0}")]
+    Invalid(Box<Problem>),
+}
+
+/// A mistake at a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The path of the file, or the name of the flag.
+    pub source: String,
+    /// Line and column from 1; `None` for flags.
+    pub position: Option<(usize, usize)>,
+    /// What is wrong and what to write instead.
+    pub message: String,
+    /// The line with a caret below the mistake.
+    excerpt: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.source)?;
+        if let Some((line, column)) = self.position {
+            write!(f, ":{line}:{column}")?;
+        }
+        write!(f, ": {}", self.message)?;
+        match &self.excerpt {
+            Some(excerpt) => write!(f, "\n{excerpt}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where a value was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the file.
+    File {
+        /// The value itself, also behind an alias or a merge.
+        value: Location,
+        /// Where the key with the value (or its alias) stands.
+        used: Location,
+    },
+    /// In a flag or its environment variable.
+    Flag(&'static str),
+}
+
+/// The text of a configuration file and the name it goes by in messages.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Page<'a> {
+    /// The path as given.
+    pub name: &'a str,
+    /// The whole text.
+    pub text: &'a str,
+}
+
+impl Page<'_> {
+    /// A mistake in the value at `place`.
+    pub(super) fn at_value(&self, place: Place, message: impl Into<String>) -> ConfigError {
+        match place {
+            Place::File { value, .. } => self.at_location(value, message.into()),
+            Place::Flag(flag) => at_flag(flag, message.into()),
+        }
+    }
+
+    /// A mistake in the presence of `key`, whose value is at `place`.
+    pub(super) fn at_key(&self, place: Place, key: &str, message: impl Into<String>) -> ConfigError {
+        match place {
+            Place::File { used, .. } => match self.find_key(used, key) {
+                Some((line, column)) => self.problem(line, column, key.len(), message.into()),
+                None => self.at_location(used, message.into()),
+            },
+            Place::Flag(flag) => at_flag(flag, message.into()),
+        }
+    }
+
+    /// The very text of a plain scalar.
+    pub(super) fn written(&self, place: Place) -> Option<&str> {
+        let Place::File { value, .. } = place else {
+            return None;
+        };
+        let start = usize::try_from(value.span().byte_offset()?).ok()?;
+        let length = usize::try_from(value.span().byte_len()?).ok()?;
+        self.text
+            .get(start..start.checked_add(length)?)
+            .map(str::trim)
+    }
+
+    /// An error of the parser or of a type, in our words.
+    pub(super) fn at_parser(&self, error: &serde_saphyr::Error) -> ConfigError {
+        let mut innermost = error.without_snippet();
+        while let serde_saphyr::Error::AliasError { error, .. } = innermost {
+            innermost = error.without_snippet();
+        }
+        let message = explain(innermost);
+        match innermost.location().or_else(|| error.location()) {
+            Some(location) => self.at_location(location, message),
+            None => self.problem(1, 1, 1, message),
+        }
+    }
+
+    /// A mistake of the file as a whole.
+    pub(super) fn at_start(&self, message: impl Into<String>) -> ConfigError {
+        self.problem(1, 1, 1, message.into())
+    }
+
+    fn at_location(&self, location: Location, message: String) -> ConfigError {
+        let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).max(1);
+        self.problem(
+            number(location.line()),
+            number(location.column()),
+            number(location.span().len()),
+            message,
+        )
+    }
+
+    fn problem(&self, line: usize, column: usize, length: usize, message: String) -> ConfigError {
+        ConfigError::Invalid(Box::new(Problem {
+            source: self.name.to_owned(),
+            position: Some((line, column)),
+            message: one_line(&message),
+            excerpt: self.excerpt(line, column, length),
+        }))
+    }
+
+    /// Line and column of `key` in front of the value at `used`; values know their place, keys of structs do not.
+    fn find_key(&self, used: Location, key: &str) -> Option<(usize, usize)> {
+        let end = usize::try_from(used.span().byte_offset()?).ok()?;
+        let before = self.text.get(..end)?;
+        let (start, _) = before.rmatch_indices(key).find(|(start, _)| {
+            let bounded = before[..*start]
+                .chars()
+                .next_back()
+                .is_none_or(|c| c.is_whitespace() || "{,'\"-".contains(c));
+            let after = before[start + key.len()..].trim_start_matches(['"', '\'']);
+            bounded && after.trim_start().starts_with(':')
+        })?;
+        let line_start = before[..start].rfind('\n').map_or(0, |at| at + 1);
+        Some((
+            before[..start].matches('\n').count() + 1,
+            before[line_start..start].chars().count() + 1,
+        ))
+    }
+
+    fn excerpt(&self, line: usize, column: usize, length: usize) -> Option<String> {
+        let text = self.text.lines().nth(line - 1)?;
+        let width = text.chars().count();
+        let column = column.min(width + 1);
+        // A window of the line that holds the caret.
+        let skipped = if width > SHOWN {
+            (column - 1).saturating_sub(SHOWN / 2)
+        } else {
+            0
+        };
+        let shown: String = text
+            .chars()
+            .skip(skipped)
+            .take(SHOWN)
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        let indent = column - 1 - skipped;
+        let room = shown.chars().count().saturating_sub(indent).max(1);
+        let carets = "^".repeat(length.clamp(1, room));
+        let number = line.to_string();
+        let margin = " ".repeat(number.len());
+        Some(format!(
+            "{margin} |\n{number} | {shown}\n{margin} | {}{carets}",
+            " ".repeat(indent)
+        ))
+    }
+}
+
+fn at_flag(flag: &'static str, message: String) -> ConfigError {
+    ConfigError::Invalid(Box::new(Problem {
+        source: flag.to_owned(),
+        position: None,
+        message: one_line(&message),
+        excerpt: None,
+    }))
+}
+
+/// Values land in messages: no control character of theirs reaches a terminal or splits a log line.
+fn one_line(message: &str) -> String {
+    message
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+/// The errors that people make most, with the fix; the library's words for the rest.
+fn explain(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error as E;
+    match error {
+        E::SerdeUnknownField {
+            field, expected, ..
+        }
+        | E::SerdeUnknownVariant {
+            variant: field,
+            expected,
+            ..
+        } => unknown_key(field, expected),
+        E::SerdeMissingField { field, .. } => {
+            format!("`{field}` is missing: add `{}`", example(field))
+        }
+        E::DuplicateMappingKey { key, .. } => format!(
+            "{} is written twice: remove one of the two",
+            key.as_ref()
+                .map_or_else(|| "a key".to_owned(), |key| format!("`{key}`"))
+        ),
+        E::MultipleDocuments { .. } => {
+            "a second document begins here: write one document, without `---`".to_owned()
+        }
+        E::ExpectedMappingEndAfterEnumVariantValue { .. } => {
+            "one rule has one key: begin another list item with `- `".to_owned()
+        }
+        E::UnsupportedTag { tag, .. } => format!("the tag `{tag}` has no meaning here: remove it"),
+        _ => UserMessageFormatter.format_message(error).into_owned(),
+    }
+}
+
+fn unknown_key(key: &str, expected: &[&str]) -> String {
+    let nearest = expected
+        .iter()
+        .map(|known| (distance(key, known), known))
+        .min_by_key(|(distance, _)| *distance)
+        // Beyond a third of the letters it is another word.
+        .filter(|(distance, known)| *distance <= known.len().max(3) / 3);
+    let known = expected.join(", ");
+    match nearest {
+        Some((_, known_key)) => {
+            format!("unknown key `{key}`: did you mean `{known_key}`? Known here: {known}")
+        }
+        None => format!("unknown key `{key}`: remove it. Known here: {known}"),
+    }
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// A line that supplies a required key.
+fn example(key: &str) -> &str {
+    match key {
+        "listen" => "listen: ADDRESS",
+        "upstream" => "upstream: ws://127.0.0.1:8080",
+        "certificates" => "certificates: [ { cert: FILE, key: FILE } ]",
+        "cert" => "cert: FILE",
+        "key" => "key: FILE",
+        "url" => "url: http://127.0.0.1:8080/_sidebeat",
+        "length_prefix" => "length_prefix: { bytes: 4, includes_itself: true }",
+        "bytes" => "bytes: 4",
+        "includes_itself" => "includes_itself: true",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_near_key_is_proposed() {
+        assert_eq!(
+            unknown_key("idle_limits", &["ping", "idle_limit"]),
+            "unknown key `idle_limits`: did you mean `idle_limit`? Known here: ping, idle_limit"
+        );
+        assert_eq!(
+            unknown_key("colour", &["ping", "idle_limit"]),
+            "unknown key `colour`: remove it. Known here: ping, idle_limit"
+        );
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+    }
+
+    #[test]
+    fn the_caret_stays_in_sight_on_long_lines() {
+        let text = "x".repeat(300);
+        let page = Page {
+            name: "f",
+            text: &text,
+        };
+        let ConfigError::Invalid(problem) = page.problem(1, 250, 500, "no".to_owned()) else {
+            panic!("another error");
+        };
+        let shown = problem.to_string();
+        assert!(shown.starts_with("f:1:250: no\n"), "{shown}");
+        let widths: Vec<usize> = shown.lines().map(|line| line.chars().count()).collect();
+        assert!(widths.iter().all(|width| *width <= SHOWN + 4), "{shown}");
+        assert!(shown.ends_with('^'));
+    }
+}
