@@ -294,11 +294,18 @@ fn serve_planes(config: &Config, shared: &Arc<Shared>, api: &Arc<Api>) -> Result
         tokio::spawn(telemetry::serve(socket, Arc::new(told)));
     }
     if let Some(admin) = &config.admin {
-        let socket = AdminListener::bind(&admin.listen).map_err(|source| cannot_bind("admin", admin.listen.url(), source))?;
+        let socket = AdminListener::bind(&admin.listen).map_err(|source| cannot_bind("admin", admin_address(&admin.listen), source))?;
         announce("admin", &socket.url());
         tokio::spawn(admin::serve(socket, Arc::clone(api)));
     }
     Ok(())
+}
+
+fn admin_address(address: &config::AdminAddress) -> String {
+    match address {
+        config::AdminAddress::Tcp(address) => address.to_string(),
+        config::AdminAddress::Unix(path) => format!("unix:{}", path.display()),
+    }
 }
 
 fn cannot_bind(what: &str, address: impl std::fmt::Display, source: std::io::Error) -> StartError {
