@@ -6,5 +6,5 @@ struct Cli { cmd: String, #[arg(short='c')] file: Option<PathBuf>, #[command(fla
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let source = sidebeat::config::ConfigSource::new(cli.file, cli.flags);
-    match source.load() { Ok(c) => { tracing_subscriber::fmt().json().flatten_event(true).init(); sidebeat::server::run(c, source) }, Err(e) => { eprintln!("{e}"); ExitCode::from(78) } }
+    match source.load() { Ok(c) => { tracing_subscriber::fmt().with_max_level(c.log.level).json().flatten_event(true).init(); sidebeat::server::run(c, source) }, Err(e) => { eprintln!("{e}"); ExitCode::from(78) } }
 }

@@ -47,6 +47,7 @@ impl Live {
         }
         let shared = &self.worker.shared;
         let metrics = &self.local.shared.metrics;
+        self.local.publish();
         metrics.active.dec();
         metrics.closing.inc();
         metrics.closed(cause.reason).inc();
