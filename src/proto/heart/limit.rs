@@ -104,7 +104,8 @@ impl Heart {
             .seldom
             .as_ref()
             .map_or(Time(0), |seldom| seldom.floors[limit as usize]);
-        Some(due.max(floor))
+        let due = due.max(floor);
+        (due != Time::NEVER).then_some(due)
     }
 
     /// The length of `limit` in nanoseconds. Never zero: what ran out later than it began can be told from what began anew.

@@ -73,7 +73,8 @@ impl Heart {
             due = due.max(self.upstream_byte.checked_add(interval)?);
         }
         if side.held_off {
-            due = due.max(heard.checked_add(nanos(limit?).saturating_sub(interval))?);
+            let last_chance = nanos(limit?).saturating_sub(interval).max(1);
+            due = due.max(heard.checked_add(last_chance)?);
         }
         Some((due, interval))
     }
