@@ -21,15 +21,12 @@ enum Step {
     Ask,
 }
 
-/// `PROPTEST_CASES` or 2,000.
-fn config() -> ProptestConfig {
+/// `PROPTEST_CASES`, or 2,000.
+fn cases() -> u32 {
     let cases = env::var("PROPTEST_CASES")
         .ok()
         .and_then(|cases| cases.parse().ok());
-    ProptestConfig {
-        cases: cases.unwrap_or(2000),
-        ..ProptestConfig::default()
-    }
+    cases.unwrap_or(2000)
 }
 
 fn any_end() -> impl Strategy<Value = End> {
@@ -131,8 +128,8 @@ fn any_kind() -> impl Strategy<Value = Kind> {
     select(vec![Kind::WebSocket, Kind::Records, Kind::Raw])
 }
 
-/// Asks both until they wait, and holds the answer to what it promises. Gives back `until`.
-fn ask(stream: &mut Stream, naive: &mut Naive) -> Result<Option<Time>, TestCaseError> {
+/// Asks both until they wait, and holds the answer to what it promises. Gives back the answer.
+fn ask(stream: &mut Stream, naive: &mut Naive) -> Result<Verdict, TestCaseError> {
     let now = stream.now;
     prop_assert_eq!(stream.heart.deadline(&stream.policy), naive.deadline(now));
     loop {
@@ -141,12 +138,12 @@ fn ask(stream: &mut Stream, naive: &mut Naive) -> Result<Option<Time>, TestCaseE
         match verdict {
             Verdict::Wait { until, .. } => {
                 prop_assert!(until.is_none_or(|until| until > now));
-                return Ok(until);
+                return Ok(verdict);
             }
             Verdict::Close { due, .. } => {
                 prop_assert!(due <= now);
                 prop_assert_eq!(stream.policy.mode, Mode::Enforce);
-                return Ok(None);
+                return Ok(verdict);
             }
             Verdict::Overdue { .. } | Verdict::HeardAgain { .. } => {
                 prop_assert_eq!(stream.policy.mode, Mode::Observe);
@@ -155,8 +152,27 @@ fn ask(stream: &mut Stream, naive: &mut Naive) -> Result<Option<Time>, TestCaseE
     }
 }
 
+fn until(answer: &Verdict) -> Option<Time> {
+    match answer {
+        Verdict::Wait { until, .. } => *until,
+        Verdict::Close { .. } | Verdict::Overdue { .. } | Verdict::HeardAgain { .. } => None,
+    }
+}
+
+/// `Wait` without a ping: nothing to do.
+fn is_calm(answer: &Verdict) -> bool {
+    let (ping_client, ping_upstream) = (None, None);
+    let until = until(answer);
+    *answer
+        == Verdict::Wait {
+            until,
+            ping_client,
+            ping_upstream,
+        }
+}
+
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn the_heart_agrees_with_the_naive_model_at_every_instant(
@@ -167,13 +183,18 @@ proptest! {
     ) {
         let mut stream = Stream::open(kind, policy.clone(), seed);
         let mut naive = Naive::open(kind, policy, seed);
-        let mut until = ask(&mut stream, &mut naive)?;
+        let mut answer = ask(&mut stream, &mut naive)?;
+        // enforce, and since the last answer both ends were only heard
+        let mut only_heard = stream.policy.mode == Mode::Enforce;
         for step in steps {
             match step {
                 Step::Pass(halves, nanos) => stream.now.0 += halves * S / 2 + nanos,
-                Step::PassUntil => stream.now = until.unwrap_or(stream.now).max(stream.now),
-                Step::PassAlmost => stream.now = until.map_or(stream.now, |until| Time(until.0 - 1)).max(stream.now),
+                Step::PassUntil => stream.now = until(&answer).map_or(stream.now, |until| until.max(stream.now)),
+                Step::PassAlmost => {
+                    stream.now = until(&answer).map_or(stream.now, |until| Time(until.0 - 1).max(stream.now));
+                }
                 Step::Do(op) => {
+                    only_heard &= matches!(op, Op::Read(_) | Op::Message(_) | Op::Reply);
                     naive.apply(&op, stream.now);
                     let pong = stream.apply(&op);
                     if let Op::Pong(from, number) = op {
@@ -183,7 +204,13 @@ proptest! {
                 }
                 Step::Ask => {}
             }
-            until = ask(&mut stream, &mut naive)?;
+            let next = ask(&mut stream, &mut naive)?;
+            let before = until(&answer).unwrap_or(Time::NEVER);
+            if only_heard && is_calm(&answer) && stream.now < before {
+                prop_assert!(is_calm(&next) && until(&next).unwrap_or(Time::NEVER) >= before);
+            }
+            only_heard = stream.policy.mode == Mode::Enforce;
+            answer = next;
         }
     }
 
@@ -226,6 +253,11 @@ proptest! {
             }
         }
     }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases() / 8))]
 
     /// Any order of calls, any instant, any length: no panic, an end of asking, and `until` ahead.
     #[test]
