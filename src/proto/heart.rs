@@ -3,6 +3,7 @@
 mod asked;
 mod draw;
 mod limit;
+mod observe;
 mod ping;
 mod policy;
 #[cfg(test)]
@@ -248,53 +249,24 @@ impl Heart {
     }
 
     /// What to do at `now`.
+    ///
+    /// In `enforce`, after a `Wait` without a ping and before its `until`, being heard (`read`, `message`, `reply`) changes nothing but
+    /// to make `until` later: there is no need to ask again after such a turn.
     pub fn verdict(&mut self, now: Time, policy: &Policy) -> Verdict {
-        let mut until = Time::NEVER;
-        let mut ran_out: Option<(Time, Limit)> = None;
-        for limit in Limit::ALL {
-            if policy.mode == Mode::Observe
-                && let Some(due) = self.overdue(limit)
-            {
-                match self.take_heard_again(limit, due, policy.idle_counts) {
-                    Some(after) => {
-                        return Verdict::HeardAgain {
-                            reason: limit.reason(),
-                            after,
-                        };
-                    }
-                    None => continue,
-                }
-            }
-            let Some(due) = self.due(limit, policy) else {
-                continue;
-            };
-            if due > now {
-                until = until.min(due);
-                continue;
-            }
-            match policy.mode {
-                Mode::Enforce if ran_out.is_none_or(|(first, _)| due < first) => {
-                    ran_out = Some((due, limit))
-                }
-                Mode::Enforce => {}
-                Mode::Observe => {
-                    self.set_overdue(limit, due);
-                    return Verdict::Overdue {
-                        reason: limit.reason(),
-                    };
-                }
-            }
+        let mut dues = self.dues(policy);
+        if policy.mode == Mode::Observe
+            && let Some(told) = self.observe(&mut dues, policy.idle_counts, now)
+        {
+            return told;
         }
-        if let Some((due, limit)) = ran_out {
-            return Verdict::Close {
-                reason: limit.reason(),
-                due,
-            };
+        let (due, limit) = earliest(dues);
+        if due <= now && due != Time::NEVER {
+            let reason = limit.reason();
+            return Verdict::Close { reason, due };
         }
-        let [client, upstream] = End::BOTH.map(|end| self.asking(end, policy, now));
-        for change in [client.until, upstream.until].into_iter().flatten() {
-            until = until.min(change);
-        }
+        let client = self.asking(End::Client, policy, now);
+        let upstream = self.asking(End::Upstream, policy, now);
+        let until = due.min(client.until).min(upstream.until);
         Verdict::Wait {
             until: (until != Time::NEVER).then_some(until),
             ping_client: client.place,
@@ -305,10 +277,8 @@ impl Heart {
     /// The instant at which the stream will be closed if nothing more is heard, and why; for the stream API.
     /// In `observe` the instant at which it is, or was, overdue.
     pub fn deadline(&self, policy: &Policy) -> Option<(Time, Reason)> {
-        let dues = Limit::ALL
-            .into_iter()
-            .filter_map(|limit| Some((self.due(limit, policy)?, limit.reason())));
-        dues.min_by_key(|(due, _)| *due)
+        let (due, limit) = earliest(self.dues(policy));
+        (due != Time::NEVER).then(|| (due, limit.reason()))
     }
 
     /// heard(`end`) as `counts` has it, moved on by what its clock stood still.
@@ -334,4 +304,15 @@ impl Heart {
     fn side_mut(&mut self, end: End) -> &mut Side {
         &mut self.sides[end as usize]
     }
+}
+
+/// The first of `dues`, of several at once the first in the order of the rules.
+fn earliest(dues: [Time; Limit::ALL.len()]) -> (Time, Limit) {
+    let mut first = (dues[0], Limit::ALL[0]);
+    for (due, limit) in dues.into_iter().zip(Limit::ALL) {
+        if due < first.0 {
+            first = (due, limit);
+        }
+    }
+    first
 }

@@ -8,19 +8,22 @@ use crate::proto::cause::End;
 const UPSTREAM_JITTER: f64 = 0.1;
 
 /// A ping that is due, or what there is to wait for.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Asking {
     /// Where the ping may go now, if it is due.
     pub(super) place: Option<Place>,
-    /// When `place` changes by itself.
-    pub(super) until: Option<Time>,
+    /// When `place` changes by itself, or `Time::NEVER`.
+    pub(super) until: Time,
 }
 
 impl Heart {
     /// Whether `to` is to be asked at `now`.
     pub(super) fn asking(&self, to: End, policy: &Policy, now: Time) -> Asking {
         let Some((due, interval)) = self.ping_due(to, policy) else {
-            return Asking::default();
+            return Asking {
+                place: None,
+                until: Time::NEVER,
+            };
         };
         // Half an interval is how long a message may keep the direction busy before some clients' trouble with
         // control frames inside of messages (aiohttp#12988, tornado#3353) is the smaller evil.
@@ -32,14 +35,11 @@ impl Heart {
         } else if between_frames > clock {
             (Some(Place::BetweenMessages), between_frames)
         } else {
-            return Asking {
-                place: Some(Place::BetweenFrames),
-                until: None,
-            };
+            (Some(Place::BetweenFrames), Time::NEVER)
         };
         Asking {
             place,
-            until: unread_since.is_none().then_some(change),
+            until: unread_since.map_or(change, |_| Time::NEVER),
         }
     }
 
@@ -73,7 +73,8 @@ impl Heart {
             due = due.max(self.upstream_byte.checked_add(interval)?);
         }
         if side.held_off {
-            due = due.max(heard.checked_add(nanos(limit?).saturating_sub(interval))?);
+            let last_chance = nanos(limit?).saturating_sub(interval).max(1);
+            due = due.max(heard.checked_add(last_chance)?);
         }
         Some((due, interval))
     }

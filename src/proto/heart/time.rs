@@ -24,8 +24,10 @@ impl Time {
         Self(self.0.saturating_add(by))
     }
 
+    /// `by` later, unless that is never.
     pub(super) fn checked_add(self, by: u64) -> Option<Self> {
-        self.0.checked_add(by).map(Self)
+        let sum = self.saturating_add_nanos(by);
+        (sum != Self::NEVER).then_some(sum)
     }
 
     /// Moves on to `now`; never back.

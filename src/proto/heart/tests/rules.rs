@@ -182,7 +182,7 @@ fn the_deadline_is_the_instant_of_the_close() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 105);
+    assert_eq!(seen, 112, "the others go on past their end");
 }
 
 #[test]
@@ -466,13 +466,13 @@ fn observe_tells_once_per_silence_and_how_late_the_stream_was_heard_again() {
 #[test]
 fn observe_tells_of_each_kind_of_limit_when_it_was_heard_again() {
     let limit = Some(secs(10.0));
-    let rows: [(Policy, &[(f64, Op)], Reason); 4] = [
+    let rows = [
         (
             Policy {
                 first_message_limit: limit,
                 ..off()
             },
-            &[(12.0, Op::Message(Client)), (13.0, Op::Message(Client))],
+            vec![(12.0, Op::Message(Client)), (13.0, Op::Message(Client))],
             Reason::NoFirstMessage,
         ),
         (
@@ -480,7 +480,7 @@ fn observe_tells_of_each_kind_of_limit_when_it_was_heard_again() {
                 quiet_limit: limit,
                 ..off()
             },
-            &[(12.0, Op::Message(Upstream))],
+            vec![(12.0, Op::Message(Upstream))],
             Reason::Quiet,
         ),
         (
@@ -488,7 +488,7 @@ fn observe_tells_of_each_kind_of_limit_when_it_was_heard_again() {
                 stall_limit: limit,
                 ..off()
             },
-            &[(0.0, Op::Blocked(Client)), (12.0, Op::Unblocked(Client))],
+            vec![(0.0, Op::Blocked(Client)), (12.0, Op::Unblocked(Client))],
             Reason::ClientStalled,
         ),
         (
@@ -496,7 +496,7 @@ fn observe_tells_of_each_kind_of_limit_when_it_was_heard_again() {
                 half_close_limit: limit,
                 ..off()
             },
-            &[(0.0, Op::HalfClosed(Client)), (12.0, Op::Read(Upstream))],
+            vec![(0.0, Op::HalfClosed(Client)), (12.0, Op::Read(Upstream))],
             Reason::HalfCloseTimeout,
         ),
     ];
@@ -505,7 +505,7 @@ fn observe_tells_of_each_kind_of_limit_when_it_was_heard_again() {
             mode: Mode::Observe,
             ..policy
         };
-        let said = Stream::open(Kind::Records, policy, 1).play(script, 15.0);
+        let said = Stream::open(Kind::Records, policy, 1).play(&script, 15.0);
         assert_eq!(
             said,
             [
