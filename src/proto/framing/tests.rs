@@ -260,6 +260,60 @@ mod streams {
         ]
     }
 
+    /// A valid message in fragments, each with a Ping behind it or none.
+    #[derive(Debug, Clone)]
+    pub(super) struct Message {
+        binary: bool,
+        fragments: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    }
+
+    pub(super) fn message() -> impl Strategy<Value = Message> {
+        let ping = prop::option::weighted(0.2, prop::collection::vec(any::<u8>(), 0..12));
+        let halves = Just(vec![(b"po".to_vec(), None), (b"ng".to_vec(), None)]);
+        let fragments = prop_oneof![
+            3 => prop::collection::vec((payload(), ping), 1..5),
+            1 => halves,
+        ];
+        (prop::bool::weighted(0.3), fragments)
+            .prop_map(|(binary, fragments)| Message { binary, fragments })
+    }
+
+    impl Message {
+        /// Its bytes and what a scanner is to see in them.
+        pub(super) fn frames(&self, client: bool, reply: Option<&Payload>) -> (Vec<u8>, Vec<Seen>) {
+            let (mut stream, mut seen) = (Vec::new(), Vec::new());
+            let (last, before) = self.fragments.split_last().unwrap();
+            let parts: Vec<_> = self.fragments.iter().map(|(part, _)| &part[..]).collect();
+            let is_reply = reply.is_some_and(|reply| *reply.bytes == *parts.concat())
+                && !self.binary
+                && before.iter().all(|(_, ping)| ping.is_none());
+            let mut opcode = 1 + u8::from(self.binary);
+            let mut add = |payload: &[u8], ping: &Option<Vec<u8>>, fin, edge| {
+                let data = frame(fin | opcode, payload, client);
+                opcode = 0;
+                stream.extend(&data);
+                match edge {
+                    Edge::Message if is_reply => {
+                        let len = stream.len();
+                        seen.push(Seen::Whole(Item::Reply { len }));
+                    }
+                    _ if is_reply => {}
+                    _ => seen.push(super::data(data.len(), edge)),
+                }
+                if let Some(payload) = ping {
+                    let ping = frame(0x89, payload, client);
+                    seen.push(Seen::Whole(Item::Ping { len: ping.len() }));
+                    stream.extend(ping);
+                }
+            };
+            for (payload, ping) in before {
+                add(payload, ping, 0, Edge::Frame);
+            }
+            add(&last.0, &last.1, 0x80, Edge::Message);
+            (stream, seen)
+        }
+    }
+
     /// A frame of any kind: most of the time one that is allowed somewhere.
     fn any_frame(client: bool) -> impl Strategy<Value = Vec<u8>> {
         let first = prop_oneof![
@@ -376,37 +430,20 @@ proptest! {
     /// Valid streams, made from what the scanner is to see in them.
     #[test]
     fn edges_are_where_frames_and_messages_end(
-        messages in prop::collection::vec(
-            (any::<bool>(), prop::collection::vec(
-                (streams::payload(), prop::option::of(prop::collection::vec(any::<u8>(), 0..12))),
-                1..5,
-            )),
-            0..6,
-        ),
+        messages in prop::collection::vec(streams::message(), 0..6),
         client in any::<bool>(),
+        reply in any::<bool>(),
         sizes in streams::cuts(),
     ) {
-        let mut stream = Vec::new();
-        let mut expected = Vec::new();
-        for (binary, fragments) in messages {
-            let mut opcode = 1 + u8::from(binary);
-            let last = fragments.len() - 1;
-            for (at, (payload, ping)) in fragments.into_iter().enumerate() {
-                let fin = if at == last { 0x80 } else { 0 };
-                let frame = streams::frame(fin | opcode, &payload, client);
-                let edge = if at == last { Edge::Message } else { Edge::Frame };
-                expected.push(data(frame.len(), edge));
-                stream.extend(frame);
-                opcode = 0;
-                if let Some(payload) = ping {
-                    let frame = streams::frame(0x89, &payload, client);
-                    expected.push(Seen::Whole(Item::Ping { len: frame.len() }));
-                    stream.extend(frame);
-                }
-            }
+        let reply = reply.then(|| Payload { bytes: b"pong".as_slice().into(), binary: false });
+        let (mut stream, mut expected) = (Vec::new(), Vec::new());
+        for message in messages {
+            let (frames, seen) = message.frames(client, reply.as_ref());
+            stream.extend(frames);
+            expected.extend(seen);
         }
         let from = if client { End::Client } else { End::Upstream };
-        let scanner = Scanner::websocket(from, Extensions::default(), None, None);
+        let scanner = Scanner::websocket(from, Extensions::default(), None, reply.as_ref());
         prop_assert_eq!(walk(scanner, cut(&stream, &sizes)), (expected, 0));
     }
 

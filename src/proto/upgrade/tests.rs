@@ -309,6 +309,7 @@ mod answer {
             (&["chat, v2"], &["chat", "v2"]),
             (&["chat"], &["chat", "chat"]),
             (&["chat"], &[""]),
+            (&["chat, "], &[""]),
         ] {
             assert!(subprotocol(offered, answer).is_err(), "{answer:?}");
         }

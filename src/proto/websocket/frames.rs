@@ -66,9 +66,7 @@ impl Frames {
         if first & CONTROL != 0 {
             return Ok(self.control(input));
         }
-        if let Some(reply) = self.reply.as_deref()
-            && !self.fragmented
-        {
+        if let Some(reply) = self.reply.as_deref() {
             match self.compare(reply, input) {
                 Match::Whole(len) => return Ok(Item::Reply { len }),
                 Match::Partial => return Ok(Item::Incomplete),
@@ -210,7 +208,7 @@ impl Frames {
         }
     }
 
-    /// Compares the front of `input`, the start of a message, with the reply, over all frames of the message.
+    /// Compares the message that starts at the front of `input`, if one does, with the reply, over all its frames.
     /// A control frame between two of them makes it data: what is behind that frame could not overtake it.
     #[inline(never)]
     fn compare(&self, reply: &Payload, input: &[u8]) -> Match {

@@ -479,6 +479,24 @@ mod reply {
     }
 
     #[test]
+    fn a_part_of_it_is_data() {
+        let stream = [
+            frame(0x81, b"po"),
+            frame(0x81, b""),
+            frame(0x01, b"po"),
+            frame(0x80, b"n"),
+        ];
+        let expected = vec![
+            data(8, Edge::Message),
+            data(6, Edge::Message),
+            data(8, Edge::Frame),
+            data(7, Edge::Message),
+        ];
+        let seen = seen(with_reply(b"pong", false), &stream.concat());
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
     fn its_kind_matters() {
         let text = frame(0x81, b"pong");
         let binary = frame(0x82, b"pong");
@@ -548,11 +566,33 @@ mod reply {
     }
 
     #[test]
+    fn fragments_that_cannot_be_held_back_are_data() {
+        let mut scanner = with_reply(&[7; 40], true);
+        let head = &frame(0x80, &[7; 40])[..6];
+        let fragments = (scanner.hold_max() - HEAD_MAX) / head.len();
+        let mut stream = frame(0x02, b"");
+        stream.extend(frame(0x00, b"").repeat(fragments - 1));
+        assert_eq!(scanner.next(&stream), Ok(Item::Incomplete));
+        stream.extend(head);
+        assert!(stream.len() + 40 > scanner.hold_max());
+        let item = scanner.next(&stream);
+        assert!(matches!(item, Ok(Item::Data { len: 6, .. })), "{item:?}");
+    }
+
+    #[test]
     fn a_violation_in_its_middle_is_one() {
-        let stream = [frame(0x01, b"po"), frame(0x81, b"ng")].concat();
-        let why = Violation::Protocol("a new message within a fragmented one");
-        let expected = vec![data(8, Edge::Frame), Seen::Violation(why)];
-        assert_eq!(seen(with_reply(b"pong", false), &stream), expected);
+        let nested = "a new message within a fragmented one";
+        let unmasked = "an unmasked frame from the client";
+        let second = [
+            (frame(0x81, b"ng"), nested),
+            (b"\x80\x02ng".to_vec(), unmasked),
+        ];
+        for (second, why) in second {
+            let stream = [frame(0x01, b"po"), second].concat();
+            let why = Violation::Protocol(why);
+            let expected = vec![data(8, Edge::Frame), Seen::Violation(why)];
+            assert_eq!(seen(with_reply(b"pong", false), &stream), expected);
+        }
     }
 
     #[test]
