@@ -1,0 +1,6 @@
+//! The relay over in-memory pipes in virtual time.
+
+mod bench;
+mod closing;
+mod heartbeat;
+mod passing;
