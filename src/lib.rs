@@ -1,6 +1,10 @@
 //! sidebeat: a liveness proxy.
 
 pub mod admin;
+/// Commands.
+pub mod cli {
+    pub mod receive;
+}
 pub mod config;
 pub mod hook;
 pub mod metrics;
