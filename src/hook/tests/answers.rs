@@ -242,7 +242,12 @@ async fn an_endless_answer_is_not_read_to_its_end() {
         }
     })
     .await;
-    let proxy = Proxy::start(&[("app", &hook(&format!("http://{address}/")))]);
+    // The timeout must not be what ends it.
+    let app = config::Hook {
+        timeout: 2 * PATIENCE,
+        ..hook(&format!("http://{address}/"))
+    };
+    let proxy = Proxy::start(&[("app", &app)]);
     proxy.closed(1, None);
     proxy.settled().await;
     assert_eq!(proxy.result("delivered"), 1.0);
