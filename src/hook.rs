@@ -6,15 +6,19 @@
 //!                                                          └─▶ queue of hook b ─▶ task ─▶ endpoint
 //! ```
 
+mod clock;
+mod credentials;
 mod deliver;
 mod endpoint;
+mod error;
 mod event;
 mod metrics;
+mod pace;
 mod queue;
 mod schema;
 pub mod sign;
+mod trouble;
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -28,6 +32,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 pub use self::deliver::HookStatus;
+pub use self::error::HookError;
 pub use self::event::{Event, type_name};
 pub use self::metrics::HookMetrics;
 pub use self::schema::schema;
@@ -277,63 +282,6 @@ async fn dispatch(
     }
     let deliveries = shared.deliveries();
     deliveries.iter().for_each(|delivery| delivery.retire());
-}
-
-/// Why the hooks of a configuration cannot be started; nothing has changed then.
-#[derive(Debug, thiserror::Error)]
-pub enum HookError {
-    /// A file is missing or not readable.
-    #[error("hook {hook}: cannot read {path}: {source}")]
-    Read {
-        /// Its name in the configuration.
-        hook: String,
-        /// As configured.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The secret file holds no usable key.
-    #[error("hook {hook}: secret_file {path}: {source}")]
-    Secret {
-        /// Its name in the configuration.
-        hook: String,
-        /// As configured.
-        path: PathBuf,
-        /// Which line, and what to write there.
-        source: sign::SecretError,
-    },
-    /// The token file is empty or holds more than a token.
-    #[error("hook {hook}: bearer_token_file {path} must hold one token of printable ASCII")]
-    Token {
-        /// Its name in the configuration.
-        hook: String,
-        /// As configured.
-        path: PathBuf,
-    },
-    /// The CA file holds no usable certificate.
-    #[error("hook {hook}: ca {path}: {why}; write the CA's certificate in PEM")]
-    Ca {
-        /// Its name in the configuration.
-        hook: String,
-        /// As configured.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// There are no system roots and no `ca` is set.
-    #[error("hook {hook}: the system has no root certificates: install them or set `ca`")]
-    NoRoots {
-        /// Its name in the configuration.
-        hook: String,
-    },
-    /// The URL cannot be used.
-    #[error("hook {hook}: url {url} cannot be used: write http:// or https://, a host and a path")]
-    Url {
-        /// Its name in the configuration.
-        hook: String,
-        /// Without userinfo and query.
-        url: String,
-    },
 }
 
 #[cfg(test)]

@@ -2,22 +2,20 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
-use tracing::{info, warn};
+use tokio::time::Instant;
 
+use super::clock::{Clock, rfc3339, seconds};
 use super::endpoint::{Endpoint, Outcome};
 use super::event::Message;
 use super::metrics::{Series, Settled};
 use super::queue::{Queue, Rules, Step, Ticket};
+use super::trouble::{Notice, Trouble};
 use crate::config::EventKind;
-
-/// Between two log lines of one sort about one hook.
-const LOG_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A hook as `/v1/status` shows it; every field always present, unknown is null.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -64,18 +62,6 @@ enum Life {
     Removed,
     /// The task is over.
     Ended,
-}
-
-/// What the log and the status say about failures.
-#[derive(Default)]
-struct Trouble {
-    failing: bool,
-    announced: bool,
-    outages: Throttle,
-    losses: Throttle,
-    /// Not yet in the log.
-    lost: u64,
-    last: Option<(SystemTime, String)>,
 }
 
 enum Next {
@@ -173,7 +159,7 @@ impl Delivery {
 
     pub(super) fn status(&self) -> HookStatus {
         let state = self.state();
-        let last = state.trouble.last.as_ref();
+        let last = state.trouble.last();
         HookStatus {
             name: self.name.clone(),
             url: state.endpoint.shown(),
@@ -264,10 +250,11 @@ impl Delivery {
                 if let Some(message) = state.queue.settle(ticket) {
                     self.leave(state, &message, Settled::Delivered);
                 }
-                self.recovered(state);
+                let notice = state.trouble.recovered();
+                self.tell(state, notice);
             }
             Outcome::Rejected(status) => {
-                state.trouble.note(format!("answer {status}"));
+                state.trouble.rejected(format!("answer {status}"));
                 if let Some(message) = state.queue.settle(ticket) {
                     self.leave(state, &message, Settled::Rejected);
                 }
@@ -276,13 +263,16 @@ impl Delivery {
                 state.queue.release(ticket);
                 // A reload since then has pointed the hook elsewhere or asked to try again.
                 if Arc::ptr_eq(endpoint, &state.endpoint) && state.queue.is_enabled() {
-                    self.disable(state);
+                    state.queue.disable();
+                    let notice = state.trouble.disabled();
+                    self.tell(state, Some(notice));
                 }
             }
             Outcome::Failed { why, retry_after } => {
                 let jitter = rand::random_range(0.5..=1.0);
                 let wait = state.queue.fail(ticket, now, retry_after, jitter);
-                self.failed(state, why, wait);
+                let notice = state.trouble.failed(why, wait, now);
+                self.tell(state, notice);
             }
         }
         self.show(state);
@@ -291,61 +281,15 @@ impl Delivery {
     /// An event has left the queue. This is the one place that every event passes in the end.
     fn leave(&self, state: &mut State, message: &Message, how: Settled) {
         self.series.settled(message.kind, how);
-        if how == Settled::Delivered {
-            return;
-        }
-        let trouble = &mut state.trouble;
-        trouble.lost += 1;
-        if trouble.losses.allows(self.clock.now()) {
-            warn!(
-                hook = self.name,
-                url = state.endpoint.shown(),
-                event = message.id,
-                events = trouble.lost,
-                error = trouble.last.as_ref().map(|(_, why)| why.as_str()),
-                "events were {} and will not be delivered",
-                how.as_str(),
-            );
-            trouble.lost = 0;
+        if how != Settled::Delivered {
+            let notice = state.trouble.lost(self.clock.now());
+            self.tell(state, notice);
         }
     }
 
-    fn disable(&self, state: &mut State) {
-        state.queue.disable();
-        state.trouble.note("answer 410 Gone".to_owned());
-        warn!(
-            hook = self.name,
-            url = state.endpoint.shown(),
-            "the receiver answered 410 Gone: nothing is sent to it until a reload"
-        );
-    }
-
-    fn failed(&self, state: &mut State, why: String, wait: Duration) {
-        let trouble = &mut state.trouble;
-        if !trouble.failing && trouble.outages.allows(self.clock.now()) {
-            trouble.announced = true;
-            warn!(
-                hook = self.name,
-                url = state.endpoint.shown(),
-                error = why,
-                retry_in_ms = wait.as_millis() as u64,
-                "the hook fails; its events wait and are tried again"
-            );
-        }
-        trouble.failing = true;
-        trouble.note(why);
-    }
-
-    fn recovered(&self, state: &mut State) {
-        let trouble = &mut state.trouble;
-        trouble.failing = false;
-        if std::mem::take(&mut trouble.announced) {
-            info!(
-                hook = self.name,
-                url = state.endpoint.shown(),
-                queued = state.queue.len(),
-                "the hook delivers again"
-            );
+    fn tell(&self, state: &State, notice: Option<Notice>) {
+        if let Some(notice) = notice {
+            notice.log(&self.name, &state.endpoint.shown());
         }
     }
 
@@ -364,68 +308,4 @@ impl Delivery {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Trouble {
-    fn note(&mut self, why: String) {
-        self.last = Some((SystemTime::now(), why));
-    }
-}
-
-/// Lets one through per [`LOG_INTERVAL`].
-#[derive(Default)]
-struct Throttle(Option<Duration>);
-
-impl Throttle {
-    fn allows(&mut self, now: Duration) -> bool {
-        let due = self.0.is_none_or(|last| last + LOG_INTERVAL <= now);
-        if due {
-            self.0 = Some(now);
-        }
-        due
-    }
-}
-
-/// Time since 1970 that goes on steadily when the wall clock is set.
-struct Clock {
-    started: Instant,
-    offset: Duration,
-}
-
-impl Clock {
-    fn new() -> Self {
-        Self {
-            started: Instant::now(),
-            offset: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default(),
-        }
-    }
-
-    fn now(&self) -> Duration {
-        self.offset + self.started.elapsed()
-    }
-
-    /// Where an instant of the wall clock lies, by its age.
-    fn place(&self, at: SystemTime) -> Duration {
-        let age = SystemTime::now().duration_since(at).unwrap_or_default();
-        self.now().saturating_sub(age)
-    }
-
-    async fn sleep_until(&self, until: Option<Duration>) {
-        match until {
-            Some(until) => sleep_until(self.started + until.saturating_sub(self.offset)).await,
-            None => std::future::pending().await,
-        }
-    }
-}
-
-fn rfc3339(at: SystemTime) -> String {
-    humantime::format_rfc3339_millis(at.max(UNIX_EPOCH)).to_string()
-}
-
-fn seconds(at: SystemTime) -> f64 {
-    at.duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
 }

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::pace::Pace;
+
 /// Events a hook holds at most, sent ones included.
 pub(super) const CAPACITY: usize = 10_000;
 /// Requests of one hook under way at most.
@@ -26,10 +28,6 @@ pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
 /// Seconds to wait after the first, second, … failure; the last one repeats.
 const WAITS: [u64; 5] = [1, 5, 15, 60, 120];
-/// How much of the rate may be spent at once. Longer than the timer's granularity of 1 ms plus a late wake-up, so
-/// that the mean rate is reached; short, so that no second sees more than 2 % above it.
-const BURST: Duration = Duration::from_millis(20);
-
 /// What orders an event: it waits for earlier ones with the same stream or the same uid.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Keys {
@@ -374,36 +372,6 @@ impl<T: Clone> Queue<T> {
         self.entries
             .get(&ticket)
             .is_some_and(|entry| entry.state != State::InFlight)
-    }
-}
-
-/// A token bucket, kept as the instant at which the next token is there (GCRA, ITU-T I.371).
-struct Pace {
-    interval: Duration,
-    /// [`BURST`] in whole intervals: none at all for a slow rate, which is then kept to the letter.
-    burst: Duration,
-    next: Duration,
-}
-
-impl Pace {
-    fn new(rate: u32) -> Self {
-        let interval = Duration::from_secs(1) / rate.max(1);
-        let intervals = BURST.as_nanos() / interval.as_nanos().max(1);
-        Self {
-            interval,
-            burst: interval * u32::try_from(intervals).unwrap_or(u32::MAX),
-            next: Duration::ZERO,
-        }
-    }
-
-    /// Takes a token, or says when there will be one.
-    fn take(&mut self, now: Duration) -> Result<(), Duration> {
-        let next = self.next.max(now.saturating_sub(self.burst));
-        if next > now {
-            return Err(next);
-        }
-        self.next = next + self.interval;
-        Ok(())
     }
 }
 
