@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod health;
 pub mod hook;
+pub mod log;
 pub mod metrics;
 pub mod net;
 pub mod proto;
