@@ -398,4 +398,50 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         assert_eq!(plane.asked(), [Asked::Reload]);
     }
+
+    #[derive(Clone, Default)]
+    struct Captured(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn every_call_that_could_change_something_is_logged() {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let peer = Peer::Tcp("10.0.0.7:4000".parse().unwrap());
+        let (control, _commands) = tokio::sync::mpsc::channel(1);
+        let api = Api::new(control, Guards::default());
+        let request = |method: &str, path: &str| {
+            let request = Request::builder().method(method).uri(path);
+            let request = request.header("host", "localhost");
+            request.body(http_body_util::Empty::new()).unwrap()
+        };
+        api.answer(peer, request("GET", "/v1/status")).await;
+        api.answer(peer, request("POST", "/v1/drain?x=1")).await;
+        let mut hangs = Box::pin(api.answer(Peer::Unix(Some(7)), request("POST", "/v1/reload")));
+        assert!(futures_util::poll!(&mut hangs).is_pending());
+        drop(hangs);
+
+        let lines = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> = lines.lines().collect();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        let drain = "admin call peer=10.0.0.7:4000 call=\"POST /v1/drain?x=1\" status=403";
+        assert!(lines[0].ends_with(drain), "{}", lines[0]);
+        let reload = "admin call peer=unix uid 7 call=\"POST /v1/reload\" status=499";
+        assert!(lines[1].ends_with(reload), "{}", lines[1]);
+    }
 }

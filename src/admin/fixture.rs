@@ -62,6 +62,13 @@ impl Plane {
         address.parse().unwrap()
     }
 
+    /// Ends it, as a process that dies does.
+    pub(crate) fn stop(&self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+
     /// What the server has been asked since the last call.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut *self.asked.lock().unwrap())
@@ -70,9 +77,7 @@ impl Plane {
 
 impl Drop for Plane {
     fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
+        self.stop();
     }
 }
 
