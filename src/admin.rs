@@ -187,6 +187,7 @@ mod tests {
     use super::fixture::{Asked, Plane, Script, tcp};
     use super::*;
     use crate::config::AdminAddress;
+    use crate::log::capture::{Style, logged};
 
     struct Answer {
         status: u16,
@@ -378,8 +379,7 @@ mod tests {
         let (control, commands) = tokio::sync::mpsc::channel(1);
         drop(commands);
         let api = Api::new(control, Guards::default());
-        let request = Request::get("http://localhost/v1/status");
-        let request = request.body(http_body_util::Empty::new()).unwrap();
+        let request = request("GET", "/v1/status");
         let answer = api.answer(Peer::Unix(None), request).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
@@ -399,49 +399,39 @@ mod tests {
         assert_eq!(plane.asked(), [Asked::Reload]);
     }
 
-    #[derive(Clone, Default)]
-    struct Captured(Arc<std::sync::Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Captured {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
+    fn request(method: &str, path: &str) -> Request<http_body_util::Empty<Bytes>> {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("host", "localhost");
+        request.body(http_body_util::Empty::new()).unwrap()
     }
 
-    #[tokio::test]
-    async fn every_call_that_could_change_something_is_logged() {
-        let captured = Captured::default();
-        let writer = captured.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        let _guard = tracing::subscriber::set_default(subscriber);
-        let peer = Peer::Tcp("10.0.0.7:4000".parse().unwrap());
+    #[test]
+    fn every_call_that_could_change_something_is_logged() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
         let (control, _commands) = tokio::sync::mpsc::channel(1);
         let api = Api::new(control, Guards::default());
-        let request = |method: &str, path: &str| {
-            let request = Request::builder().method(method).uri(path);
-            let request = request.header("host", "localhost");
-            request.body(http_body_util::Empty::new()).unwrap()
+        let peer = Peer::Tcp("10.0.0.7:4000".parse().unwrap());
+        let ask = |method, path| {
+            runtime.block_on(api.answer(peer, request(method, path)));
         };
-        api.answer(peer, request("GET", "/v1/status")).await;
-        api.answer(peer, request("POST", "/v1/drain?x=1")).await;
-        let mut hangs = Box::pin(api.answer(Peer::Unix(Some(7)), request("POST", "/v1/reload")));
-        assert!(futures_util::poll!(&mut hangs).is_pending());
-        drop(hangs);
-
-        let lines = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+        let warm_up = || ask("POST", "/v1/drain");
+        let lines = logged(Style::Text, tracing::Level::INFO, Some(&warm_up), |_| {
+            ask("GET", "/v1/status");
+            ask("POST", "/v1/drain?x=1");
+            let _inside = runtime.enter();
+            let caller = Peer::Unix(Some(7));
+            let mut hangs_up = Box::pin(api.answer(caller, request("POST", "/v1/reload")));
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(hangs_up.as_mut().poll(&mut context).is_pending());
+        });
         let lines: Vec<_> = lines.lines().collect();
         assert_eq!(lines.len(), 2, "{lines:?}");
         let drain = "admin call peer=10.0.0.7:4000 call=\"POST /v1/drain?x=1\" status=403";
         assert!(lines[0].ends_with(drain), "{}", lines[0]);
-        let reload = "admin call peer=unix uid 7 call=\"POST /v1/reload\" status=499";
+        let reload = "admin call peer=\"unix uid 7\" call=\"POST /v1/reload\" status=499";
         assert!(lines[1].ends_with(reload), "{}", lines[1]);
     }
 }

@@ -134,15 +134,15 @@ fn targets(level: Level) -> Targets {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod capture {
     use std::sync::{Arc, Mutex};
 
-    use serde_json::{Value, json};
-    use uuid::Uuid;
+    use tracing::dispatcher::{self, Dispatch};
+    use tracing::subscriber::NoSubscriber;
 
     use super::*;
-    use crate::proto::cause::{Cause, Reason};
-    use crate::registry::record::{Both, ClientRecord, PingRecord, StreamRecord, UpstreamRecord};
+
+    pub(crate) use super::format::Style;
 
     #[derive(Clone, Default)]
     struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -159,19 +159,46 @@ mod tests {
     }
 
     /// What `log` leaves on standard output.
-    fn logged(
+    ///
+    /// `warm_up` must log from each place that other tests reach too. A thread without a subscriber that is the first
+    /// at such a place switches it off for all (tracing's interest cache); with a second subscriber alive it no longer
+    /// can, and each further one makes tracing look again.
+    pub(crate) fn logged(
         style: Style,
         level: Level,
+        warm_up: Option<&dyn Fn()>,
         log: impl FnOnce(&reload::Handle<Targets, Registry>),
     ) -> String {
         let captured = Captured::default();
         let (lines, writer) = writer::start(captured.clone(), tell_dropped).unwrap();
         let (subscriber, handle) = subscriber(style, level, lines);
-        tracing::subscriber::with_default(subscriber, || log(&handle));
+        let _second = Dispatch::new(NoSubscriber::new());
+        dispatcher::with_default(&Dispatch::new(subscriber), || {
+            while let Some(warm_up) = warm_up
+                && captured.0.lock().unwrap().is_empty()
+            {
+                let _further = Dispatch::new(NoSubscriber::new());
+                warm_up();
+                writer.flush();
+            }
+            captured.0.lock().unwrap().clear();
+            log(&handle);
+        });
         drop(writer);
         let bytes = captured.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use uuid::Uuid;
+
+    use super::capture::logged;
+    use super::*;
+    use crate::proto::cause::{Cause, Reason};
+    use crate::registry::record::{Both, ClientRecord, PingRecord, StreamRecord, UpstreamRecord};
 
     fn record() -> ClosedRecord {
         ClosedRecord {
@@ -224,7 +251,12 @@ mod tests {
 
     #[test]
     fn a_json_line_of_a_stream_has_the_fields_of_its_event() {
-        let text = logged(Style::Json, Level::INFO, |_| stream_closed(&record()));
+        let text = logged(
+            Style::Json,
+            Level::INFO,
+            Some(&|| stream_closed(&record())),
+            |_| stream_closed(&record()),
+        );
         assert_eq!(text.matches('\n').count(), 1, "{text}");
         let Value::Object(mut line) = serde_json::from_str(&text).unwrap() else {
             panic!("no object: {text}");
@@ -239,7 +271,12 @@ mod tests {
 
     #[test]
     fn a_text_line_of_a_stream_is_readable() {
-        let text = logged(Style::Text, Level::INFO, |_| stream_closed(&record()));
+        let text = logged(
+            Style::Text,
+            Level::INFO,
+            Some(&|| stream_closed(&record())),
+            |_| stream_closed(&record()),
+        );
         let (_, line) = text.split_once(' ').unwrap();
         assert_eq!(
             line,
@@ -252,7 +289,7 @@ mod tests {
 
     #[test]
     fn fields_keep_their_type_in_json() {
-        let text = logged(Style::Json, Level::INFO, |_| {
+        let text = logged(Style::Json, Level::INFO, None, |_| {
             let none: Option<&str> = None;
             tracing::info!(streams = 3, ratio = 0.5, up = true, none, error = %"no", "a \"b\"");
         });
@@ -269,21 +306,23 @@ mod tests {
     fn nobody_can_forge_lines_or_drive_the_terminal() {
         let evil = "a\r\n2026 INFO forged\u{1b}[2J\u{7f}\u{9b}31m\u{0}";
         for style in [Style::Json, Style::Text] {
-            let text = logged(style, Level::INFO, |_| {
+            let text = logged(style, Level::INFO, None, |_| {
                 tracing::info!(plain = evil, shown = %evil, debug = ?evil, "{evil}");
             });
             assert!(text.ends_with('\n'), "{text}");
             let control = text.trim_end_matches('\n').chars().find(|c| c.is_control());
             assert_eq!(control, None, "{text}");
         }
-        let text = logged(Style::Json, Level::INFO, |_| tracing::info!(plain = evil));
+        let text = logged(Style::Json, Level::INFO, None, |_| {
+            tracing::info!(plain = evil)
+        });
         let line: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(line["plain"], evil, "escaped, not changed");
     }
 
     #[test]
     fn levels_hold_for_us_and_libraries_are_quieter() {
-        let text = logged(Style::Text, Level::DEBUG, |handle| {
+        let text = logged(Style::Text, Level::DEBUG, None, |handle| {
             tracing::debug!("ours");
             tracing::trace!("too much");
             tracing::info!(target: "hyper", "theirs");
@@ -306,7 +345,11 @@ mod tests {
 
     #[test]
     fn only_a_terminal_gets_colours() {
-        let log = |style| logged(style, Level::INFO, |_| tracing::warn!(port = 1, "careful"));
+        let log = |style| {
+            logged(style, Level::INFO, None, |_| {
+                tracing::warn!(port = 1, "careful")
+            })
+        };
         assert!(log(Style::Text).ends_with(" WARN  careful port=1\n"));
         assert!(log(Style::ColouredText).ends_with(" \u{1b}[33mWARN \u{1b}[0m careful port=1\n"));
     }

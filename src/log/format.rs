@@ -17,7 +17,7 @@ const RECORD: &str = "record";
 
 /// How lines look.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Style {
+pub(crate) enum Style {
     /// One JSON object a line: time, level, target, message and the fields of the event beside them.
     Json,
     /// `time level message field=value …` for people.

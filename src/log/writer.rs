@@ -65,8 +65,9 @@ impl Write for Lines {
     }
 }
 
-impl Drop for Writer {
-    fn drop(&mut self) {
+impl Writer {
+    /// Waits until everything logged before has been written, at most a second.
+    pub(super) fn flush(&self) {
         let (done, flushed) = channel();
         let mut entry = Entry::Flush(done);
         let mut left = FLUSH_LIMIT;
@@ -80,6 +81,12 @@ impl Drop for Writer {
         }
         // Disconnected or too late: there is nobody left to wait for.
         let _ = flushed.recv_timeout(left);
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 
