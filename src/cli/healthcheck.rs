@@ -116,10 +116,13 @@ async fn ready(endpoint: &Endpoint) -> Result<(), CtlError> {
 mod tests {
     use std::sync::Arc;
 
+    use indexmap::IndexMap;
+
     use super::*;
     use crate::admin::Guards;
     use crate::admin::fixture::{Plane, Script, status, tcp};
     use crate::admin::telemetry::{Telemetry, bind, serve};
+    use crate::config::{self, AdminAddress};
     use crate::health::Health;
     use crate::metrics::Metrics;
 
@@ -182,5 +185,56 @@ mod tests {
         drop(listener);
         let error = admin(&address.to_string()).check().await.unwrap_err();
         assert!(error.to_string().contains("cannot connect"), "{error}");
+    }
+
+    #[test]
+    fn flags_and_environment_go_before_the_file() {
+        let socket = |text: &str| text.parse::<std::net::SocketAddr>().unwrap();
+        let admin = config::Admin {
+            listen: AdminAddress::Tcp(socket("127.0.0.1:9600")),
+            token_file: Some("/file/token".into()),
+            hosts: Vec::new(),
+        };
+        let config = Config {
+            listeners: IndexMap::new(),
+            hooks: IndexMap::new(),
+            state_dir: None,
+            admin: Some(admin),
+            telemetry: Some(socket("[::]:9601")),
+            drain: config::Drain {
+                delay: Duration::ZERO,
+                spread: Duration::ZERO,
+                close_code: 1012,
+                hook_flush: Duration::ZERO,
+            },
+            workers: None,
+            log: config::Log {
+                format: config::LogFormat::Auto,
+                level: tracing::Level::INFO,
+            },
+        };
+        let from_file = HealthcheckArgs::default().with_config(&config);
+        assert_eq!(from_file.telemetry, Some(socket("[::]:9601").into()));
+        assert_eq!(
+            from_file.target.admin,
+            Some(socket("127.0.0.1:9600").into())
+        );
+        assert_eq!(from_file.target.token_file, Some("/file/token".into()));
+
+        let mut args = self::admin("127.0.0.1:1");
+        args.target.token_file = Some("/flag/token".into());
+        let args = args.with_config(&config);
+        assert_eq!(args.telemetry, None, "the one that was named is asked");
+        assert_eq!(args.target.admin, Some(socket("127.0.0.1:1").into()));
+        assert_eq!(args.target.token_file, Some("/flag/token".into()));
+
+        let socket = AdminAddress::Unix("/run/admin.sock".into());
+        let mut config = config;
+        config.admin.as_mut().unwrap().listen = socket;
+        let args = HealthcheckArgs::default().with_config(&config);
+        assert_eq!(
+            args.target.admin,
+            Some(Address::Unix("/run/admin.sock".into()))
+        );
     }
 }
