@@ -5,6 +5,8 @@ pub mod client;
 mod connections;
 pub mod control;
 mod fields;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod listener;
 mod problem;
 mod routes;
@@ -173,5 +175,263 @@ impl Drop for Audit {
             let status = self.status.map_or(499, |status| status.as_u16());
             tracing::info!(peer = %self.peer, call, status, "admin call");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpStream, UnixStream};
+
+    use super::fixture::{Asked, Plane, Script, tcp};
+    use super::*;
+    use crate::config::AdminAddress;
+    use crate::log::capture::{Style, logged};
+
+    struct Answer {
+        status: u16,
+        head: String,
+        body: String,
+    }
+
+    impl Answer {
+        fn json(&self) -> Value {
+            serde_json::from_str(&self.body).unwrap()
+        }
+
+        /// The culprit of a 400, after checking that it is a well-formed problem.
+        fn problem(&self) -> Option<String> {
+            assert!(self.head.contains("content-type: application/problem+json"));
+            let problem = self.json();
+            assert_eq!(problem["type"], "about:blank");
+            assert_eq!(problem["status"], self.status);
+            assert!(!problem["detail"].as_str().unwrap().is_empty());
+            assert!(!problem["title"].as_str().unwrap().is_empty());
+            problem
+                .get("parameter")
+                .map(|name| name.as_str().unwrap().to_owned())
+        }
+    }
+
+    /// Sends bytes and reads until the plane closes.
+    async fn exchange(plane: &Plane, request: &str) -> Answer {
+        let mut client = TcpStream::connect(plane.address()).await.unwrap();
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        Answer {
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            head: head.to_ascii_lowercase(),
+            body: body.to_owned(),
+        }
+    }
+
+    async fn ask(plane: &Plane, call: &str, headers: &str, body: &str) -> Answer {
+        let length = body.len();
+        let request = format!(
+            "{call} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n{headers}\r\n{body}"
+        );
+        exchange(plane, &request).await
+    }
+
+    #[tokio::test]
+    async fn status_is_what_the_server_says() {
+        let plane = Plane::open();
+        let answer = ask(&plane, "GET /v1/status", "", "").await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.head.contains("content-type: application/json"));
+        assert!(answer.head.contains("cache-control: no-store"));
+        let status = answer.json();
+        assert_eq!(status["state"], "running");
+        assert_eq!(status["listeners"]["chat"]["streams"], 3);
+        assert_eq!(status["configuration"]["last_error"], Value::Null);
+        let answer = ask(&plane, "HEAD /v1/status", "", "").await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+    }
+
+    #[tokio::test]
+    async fn a_drain_takes_spread_and_delay_and_nothing_else() {
+        let plane = Plane::open();
+        let answer = ask(&plane, "POST /v1/drain", "", "").await;
+        assert_eq!(answer.status, 202);
+        let body = r#"{"spread":"20s","delay":"off"}"#;
+        let answer = ask(&plane, "POST /v1/drain", "", body).await;
+        assert_eq!(
+            answer.json(),
+            json!({"streams": 3, "delay_ms": 0, "spread_ms": 20_000})
+        );
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let drains = [
+            Asked::Drain(None, None),
+            Asked::Drain(seconds(20), seconds(0)),
+        ];
+        assert_eq!(plane.asked(), drains);
+        for (call, body, culprit) in [
+            ("POST /v1/drain", r#"{"spread":"20s","speed":1}"#, "speed"),
+            ("POST /v1/drain", r#"{"spread":20}"#, "spread"),
+            ("POST /v1/drain", r#"{"delay":"soon"}"#, "delay"),
+            ("POST /v1/drain?spread=20s", "", "spread"),
+            ("POST /v1/reload", r#"{"force":true}"#, "force"),
+            ("GET /v1/status?verbose", "", "verbose"),
+        ] {
+            let answer = ask(&plane, call, "", body).await;
+            assert_eq!(answer.status, 400, "{call} {body}");
+            assert_eq!(answer.problem().as_deref(), Some(culprit), "{call} {body}");
+        }
+        assert_eq!(plane.asked(), [], "what is refused changes nothing");
+    }
+
+    #[tokio::test]
+    async fn a_reload_reports_or_says_why_nothing_changed() {
+        let plane = Plane::open();
+        let answer = ask(&plane, "POST /v1/reload", "", "").await;
+        assert_eq!(answer.status, 200);
+        let report = json!({"generation": 2, "restart_required": ["workers"]});
+        assert_eq!(answer.json(), report);
+        let script = Script {
+            reload: Err("sidebeat.yaml:3:5: unknown key".to_owned()),
+            ..Script::default()
+        };
+        let plane = Plane::start(&tcp(), Guards::default(), script);
+        let answer = ask(&plane, "POST /v1/reload", "", "{}").await;
+        assert_eq!(answer.status, 422);
+        assert_eq!(answer.problem(), None);
+        assert!(answer.body.contains("sidebeat.yaml:3:5"), "{}", answer.body);
+    }
+
+    #[tokio::test]
+    async fn reading_methods_change_nothing() {
+        let plane = Plane::open();
+        for path in ["/v1/drain", "/v1/reload"] {
+            for method in ["GET", "HEAD", "OPTIONS", "PUT"] {
+                let answer = ask(&plane, &format!("{method} {path}"), "", "").await;
+                assert_eq!(answer.status, 405, "{method} {path}");
+                assert!(answer.head.contains("allow: post"), "{}", answer.head);
+            }
+        }
+        let answer = ask(&plane, "POST /v1/status", "", "").await;
+        assert_eq!(answer.status, 405);
+        assert!(answer.head.contains("allow: get, head"), "{}", answer.head);
+        assert_eq!(ask(&plane, "GET /v2/status", "", "").await.status, 404);
+        assert_eq!(plane.asked(), []);
+    }
+
+    #[tokio::test]
+    async fn tokens_hosts_and_origins_are_judged_before_the_call() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        std::fs::write(&path, "s3cret\n").unwrap();
+        let guards = || Guards {
+            token: Some(Token::read(&path).unwrap()),
+            hosts: Vec::new(),
+        };
+        let plane = Plane::start(&tcp(), guards(), Script::default());
+        let answer = ask(&plane, "POST /v1/reload", "", "").await;
+        assert_eq!(answer.status, 401);
+        assert!(
+            answer.head.contains("www-authenticate: bearer"),
+            "{}",
+            answer.head
+        );
+        let right = "Authorization: Bearer s3cret\r\n";
+        let evil = format!("{right}Origin: http://evil.example\r\n");
+        assert_eq!(ask(&plane, "POST /v1/reload", &evil, "").await.status, 403);
+        assert_eq!(ask(&plane, "GET /nowhere", "", "").await.status, 401);
+        assert_eq!(plane.asked(), []);
+        assert_eq!(ask(&plane, "POST /v1/reload", right, "").await.status, 200);
+
+        std::fs::write(&path, "n3w\n").unwrap();
+        plane.api.set_guards(guards());
+        assert_eq!(ask(&plane, "GET /v1/status", right, "").await.status, 401);
+        let new = "Authorization: Bearer n3w\r\n";
+        assert_eq!(ask(&plane, "GET /v1/status", new, "").await.status, 200);
+
+        let plane = Plane::open();
+        let rebound = "POST /v1/reload HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+        assert_eq!(exchange(&plane, rebound).await.status, 403);
+        assert_eq!(plane.asked(), []);
+    }
+
+    #[tokio::test]
+    async fn bodies_are_bounded_declared_or_not() {
+        let plane = Plane::open();
+        let limit = 64 * 1024;
+        let fits = format!("{{}}{}", " ".repeat(limit - 2));
+        assert_eq!(ask(&plane, "POST /v1/reload", "", &fits).await.status, 200);
+        plane.asked();
+        let head = "POST /v1/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+        let declared = format!("{head}Content-Length: {}\r\n\r\n", limit + 1);
+        assert_eq!(exchange(&plane, &declared).await.status, 413);
+        let chunk = " ".repeat(limit + 1);
+        let chunked = format!(
+            "{head}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{chunk}\r\n0\r\n\r\n",
+            chunk.len()
+        );
+        assert_eq!(exchange(&plane, &chunked).await.status, 413);
+        assert_eq!(plane.asked(), []);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_gone_is_told() {
+        let (control, commands) = tokio::sync::mpsc::channel(1);
+        drop(commands);
+        let api = Api::new(control, Guards::default());
+        let request = request("GET", "/v1/status");
+        let answer = api.answer(Peer::Unix(None), request).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[tokio::test]
+    async fn the_unix_socket_is_served_whatever_the_host() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let address = AdminAddress::Unix(path.clone());
+        let plane = Plane::start(&address, Guards::default(), Script::default());
+        let mut client = UnixStream::connect(&path).await.unwrap();
+        let request = "POST /v1/reload HTTP/1.1\r\nHost: any.name\r\nConnection: close\r\n\r\n";
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert_eq!(plane.asked(), [Asked::Reload]);
+    }
+
+    fn request(method: &str, path: &str) -> Request<http_body_util::Empty<Bytes>> {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("host", "localhost");
+        request.body(http_body_util::Empty::new()).unwrap()
+    }
+
+    #[test]
+    fn every_call_that_could_change_something_is_logged() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let (control, _commands) = tokio::sync::mpsc::channel(1);
+        let api = Api::new(control, Guards::default());
+        let peer = Peer::Tcp("10.0.0.7:4000".parse().unwrap());
+        let ask = |method, path| {
+            runtime.block_on(api.answer(peer, request(method, path)));
+        };
+        let warm_up = || ask("POST", "/v1/drain");
+        let lines = logged(Style::Text, tracing::Level::INFO, Some(&warm_up), |_| {
+            ask("GET", "/v1/status");
+            ask("POST", "/v1/drain?x=1");
+            let _inside = runtime.enter();
+            let caller = Peer::Unix(Some(7));
+            let mut hangs_up = Box::pin(api.answer(caller, request("POST", "/v1/reload")));
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(hangs_up.as_mut().poll(&mut context).is_pending());
+        });
+        let lines: Vec<_> = lines.lines().collect();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        let drain = "admin call peer=10.0.0.7:4000 call=\"POST /v1/drain?x=1\" status=403";
+        assert!(lines[0].ends_with(drain), "{}", lines[0]);
+        let reload = "admin call peer=\"unix uid 7\" call=\"POST /v1/reload\" status=499";
+        assert!(lines[1].ends_with(reload), "{}", lines[1]);
     }
 }

@@ -1,5 +1,6 @@
 //! Every metric family in one struct, built once; each stream works on children looked up when its listener started.
 
+mod families;
 mod listener;
 
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use families::ListenerFamilies;
 pub use listener::{ListenerMetrics, Outcomes, SILENT_OVER};
 
 /// Brings gauges up to date that are only computed when somebody asks.
@@ -21,7 +23,7 @@ pub type OnScrape = Box<dyn Fn(&Metrics) + Send + Sync>;
 /// All families but those of the hooks, which the hook room registers in [`Metrics::registry`].
 pub struct Metrics {
     registry: Registry,
-    families: listener::ListenerFamilies,
+    families: ListenerFamilies,
     listeners: Mutex<HashMap<String, Arc<ListenerMetrics>>>,
     certificate_expiry: GaugeVec,
     /// How many certificates of each listener have a child in `certificate_expiry`.
@@ -63,7 +65,7 @@ impl Metrics {
             )?,
         )?;
         Ok(Self {
-            families: listener::ListenerFamilies::register(&registry)?,
+            families: ListenerFamilies::register(&registry)?,
             listeners: Mutex::default(),
             certificate_expiry: register(
                 &registry,
@@ -119,7 +121,7 @@ impl Metrics {
         if let Some(children) = listeners.get(listener) {
             return Arc::clone(children);
         }
-        let children = Arc::new(self.families.children(listener));
+        let children = Arc::new(ListenerMetrics::new(&self.families, listener));
         listeners.insert(listener.to_owned(), Arc::clone(&children));
         children
     }

@@ -276,3 +276,127 @@ pub struct Call<'a> {
     /// The JSON body.
     pub body: Option<serde_json::Value>,
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn address(text: &str) -> Address {
+        text.parse().unwrap()
+    }
+
+    async fn ask(endpoint: &Endpoint, limit: Duration) -> Result<Answer, ClientError> {
+        let call = Call {
+            method: Method::GET,
+            path: "/readyz",
+            token: None,
+            body: None,
+        };
+        endpoint.call(call, limit).await
+    }
+
+    #[test]
+    fn addresses_are_read_with_and_without_scheme() {
+        let host = |host: &str, port| Address::Host {
+            host: host.to_owned(),
+            port,
+        };
+        for text in [
+            "127.0.0.1:9600",
+            "http://127.0.0.1:9600",
+            "http://127.0.0.1:9600/",
+        ] {
+            assert_eq!(address(text), host("127.0.0.1", 9600), "{text}");
+        }
+        assert_eq!(address("[::1]:1"), host("::1", 1));
+        assert_eq!(address("pods.ns.svc:9600"), host("pods.ns.svc", 9600));
+        for text in ["unix:/run/a.sock", "unix:///run/a.sock"] {
+            assert_eq!(address(text), Address::Unix("/run/a.sock".into()), "{text}");
+        }
+        for bad in [
+            "",
+            "127.0.0.1",
+            "http://",
+            "https://127.0.0.1:9600",
+            "http://u:p@127.0.0.1:9600",
+            "http://127.0.0.1:9600/v1",
+            ":9600",
+            "a:99999",
+            "unix:",
+        ] {
+            assert!(bad.parse::<Address>().is_err(), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn wildcards_and_localhost_are_one_process_on_this_host() {
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 9601));
+        for text in ["0.0.0.0:9601", "[::]:9601", "127.0.0.1:9601"] {
+            let found = address(text).resolve().await.unwrap();
+            assert_eq!(found, [Endpoint::Tcp(vec![loopback])], "{text}");
+        }
+        let found = address("localhost:9601").resolve().await.unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
+        let other = SocketAddr::from(([192, 0, 2, 1], 9601));
+        let found = address("192.0.2.1:9601").resolve().await.unwrap();
+        assert_eq!(found, [Endpoint::Tcp(vec![other])]);
+    }
+
+    #[tokio::test]
+    async fn every_way_to_get_no_answer_is_told_apart() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let endpoint = Endpoint::Tcp(vec![listener.local_addr().unwrap()]);
+        let long = Duration::from_secs(60);
+
+        let limit = Duration::from_millis(50);
+        let error = ask(&endpoint, limit).await.unwrap_err();
+        assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
+        drop(listener.accept().await.unwrap());
+
+        let speak = async |answer: &str| {
+            let (mut io, _) = listener.accept().await.unwrap();
+            assert!(io.read(&mut [0; 1024]).await.unwrap() > 0);
+            io.write_all(answer.as_bytes()).await.unwrap();
+        };
+        for answer in [
+            "SSH-2.0-OpenSSH\r\n",
+            "",
+            "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok",
+        ] {
+            let (result, ()) = tokio::join!(ask(&endpoint, long), speak(answer));
+            let error = result.unwrap_err();
+            assert!(matches!(error, ClientError::Broken { .. }), "{error}");
+        }
+        let whole = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nno";
+        let (result, ()) = tokio::join!(ask(&endpoint, long), speak(whole));
+        let answer = result.unwrap();
+        assert_eq!(
+            (answer.status.as_u16(), &answer.body[..]),
+            (503, &b"no"[..])
+        );
+
+        drop(listener);
+        let error = ask(&endpoint, long).await.unwrap_err();
+        assert!(matches!(error, ClientError::Connect { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn another_address_of_the_same_process_is_tried() {
+        let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let dead = closed.local_addr().unwrap();
+        drop(closed);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let endpoint = Endpoint::Tcp(vec![dead, listener.local_addr().unwrap()]);
+        let serve = async {
+            let (mut io, _) = listener.accept().await.unwrap();
+            assert!(io.read(&mut [0; 1024]).await.unwrap() > 0);
+            let answer = "HTTP/1.1 204 No Content\r\n\r\n";
+            io.write_all(answer.as_bytes()).await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(ask(&endpoint, Duration::from_secs(60)), serve);
+        assert_eq!(answer.unwrap().status, StatusCode::NO_CONTENT);
+    }
+}

@@ -17,7 +17,17 @@ pub struct Problem {
     pub detail: String,
     /// The query parameter or body field that is to blame.
     pub parameter: Option<String>,
-    header: Option<(HeaderName, HeaderValue)>,
+    hint: Hint,
+}
+
+/// The header that goes with some statuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Hint {
+    None,
+    /// RFC 9110 section 15.5.2.
+    Challenge,
+    /// The methods of the path, RFC 9110 section 15.5.6.
+    Allow(String),
 }
 
 #[derive(Serialize)]
@@ -37,7 +47,7 @@ impl Problem {
             status,
             detail: detail.into(),
             parameter: None,
-            header: None,
+            hint: Hint::None,
         }
     }
 
@@ -49,11 +59,10 @@ impl Problem {
         }
     }
 
-    /// 401, with the challenge that RFC 9110 section 15.5.2 asks for.
+    /// 401, with a challenge for a bearer token.
     pub fn unauthorized(detail: impl Into<String>) -> Self {
-        let challenge = HeaderValue::from_static("Bearer realm=\"sidebeat\"");
         Self {
-            header: Some((WWW_AUTHENTICATE, challenge)),
+            hint: Hint::Challenge,
             ..Self::new(StatusCode::UNAUTHORIZED, detail)
         }
     }
@@ -61,9 +70,7 @@ impl Problem {
     /// 405; `allow` lists the methods of the path, separated by commas.
     pub fn method_not_allowed(allow: &str) -> Self {
         Self {
-            header: HeaderValue::from_str(allow)
-                .ok()
-                .map(|allow| (ALLOW, allow)),
+            hint: Hint::Allow(allow.to_owned()),
             ..Self::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 format!("this path takes {allow}"),
@@ -86,7 +93,23 @@ impl Problem {
         *response.status_mut() = self.status;
         let problem = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(CONTENT_TYPE, problem);
-        response.headers_mut().extend(self.header);
+        response.headers_mut().extend(self.hint.header());
         response
+    }
+}
+
+impl Hint {
+    fn header(self) -> Option<(HeaderName, HeaderValue)> {
+        match self {
+            Self::None => None,
+            Self::Challenge => {
+                let bearer = HeaderValue::from_static("Bearer realm=\"sidebeat\"");
+                Some((WWW_AUTHENTICATE, bearer))
+            }
+            Self::Allow(methods) => {
+                let methods = HeaderValue::try_from(methods).ok()?;
+                Some((ALLOW, methods))
+            }
+        }
     }
 }

@@ -399,3 +399,145 @@ fn table<const N: usize>(heads: [&str; N], rows: Vec<[String; N]>) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+    use crate::admin::Guards;
+    use crate::admin::control::State;
+    use crate::admin::fixture::{Asked, Plane, Script, status, tcp};
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: CtlArgs,
+    }
+
+    fn args(line: &str) -> CtlArgs {
+        let words = std::iter::once("ctl").chain(line.split(' '));
+        Line::try_parse_from(words).unwrap().args
+    }
+
+    /// Runs a line against `plane`.
+    async fn ctl(plane: &Plane, line: &str) -> (Result<(), CtlError>, String) {
+        let args = args(&format!("{line} --admin {}", plane.url));
+        let mut out = Output::default();
+        let result = run(args, None, &mut out).await;
+        (result, out.text)
+    }
+
+    #[test]
+    fn flags_are_consistent() {
+        Line::command().debug_assert();
+        let ways = [
+            "status --json -c f",
+            "--json -c f status",
+            "-c f status --json",
+        ];
+        for line in ways {
+            let args = args(line);
+            assert!(args.json, "{line}");
+            assert_eq!(args.target.config, Some("f".into()), "{line}");
+        }
+    }
+
+    #[tokio::test]
+    async fn status_is_a_table_or_json() {
+        let plane = Plane::open();
+        let (result, text) = ctl(&plane, "status").await;
+        result.unwrap();
+        assert_eq!(
+            text,
+            "running, version 1.2.3, up 1m 1s\n\
+             configuration 1 since 2026-01-01T00:00:00.000Z\n\
+             \n\
+             LISTENER  ADDRESS             STREAMS  CLOSING  LIMIT\n\
+             chat      wss://0.0.0.0:8443  3        0        1000\n\
+             \n\
+             HOOK  QUEUED  STATE\n\
+             app   0       enabled\n\
+             \n\
+             LISTENER  CERTIFICATE  EXPIRES\n\
+             chat      0            2027-01-01T00:00:00Z\n"
+        );
+        let (result, text) = ctl(&plane, "status --json").await;
+        result.unwrap();
+        let parsed: Status = serde_json::from_str(&text).unwrap();
+        assert_eq!(parsed, status(State::Running, 3, 0));
+    }
+
+    #[tokio::test]
+    async fn a_reload_shows_what_needs_a_restart_or_why_it_was_refused() {
+        let plane = Plane::open();
+        let (result, text) = ctl(&plane, "reload").await;
+        result.unwrap();
+        assert_eq!(text, "reloaded, generation 2\nneeds a restart: workers\n");
+        assert_eq!(plane.asked(), [Asked::Reload]);
+        let script = Script {
+            reload: Err("sidebeat.yaml:3:5: unknown key".to_owned()),
+            ..Script::default()
+        };
+        let plane = Plane::start(&tcp(), Guards::default(), script);
+        let (result, text) = ctl(&plane, "reload").await;
+        let error = result.unwrap_err().to_string();
+        assert!(
+            error.contains("422") && error.contains("sidebeat.yaml:3:5"),
+            "{error}"
+        );
+        assert_eq!(text, "");
+    }
+
+    #[tokio::test]
+    async fn the_token_comes_from_a_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        std::fs::write(&path, "s3cret\n").unwrap();
+        let guards = Guards {
+            token: Some(Token::read(&path).unwrap()),
+            hosts: Vec::new(),
+        };
+        let plane = Plane::start(&tcp(), guards, Script::default());
+        let (result, _) = ctl(&plane, "status").await;
+        assert!(result.unwrap_err().to_string().contains("401"));
+        let line = format!("status --token-file {}", path.display());
+        ctl(&plane, &line).await.0.unwrap();
+    }
+
+    #[tokio::test]
+    async fn several_processes_are_shown_under_their_addresses() {
+        let planes = [Plane::open(), Plane::open()];
+        let mut session = Session {
+            endpoints: planes
+                .iter()
+                .map(|plane| Endpoint::Tcp(vec![plane.address()]))
+                .collect(),
+            token: None,
+        };
+        let [first, second] = [&planes[0], &planes[1]].map(Plane::address);
+        let options = DrainOptions::default();
+        let mut out = Output::default();
+        drain::drain(&session, &options, &mut out).await.unwrap();
+        let line = "draining 3 streams: openings are served for 1s, closes are spread over 1s\n";
+        assert_eq!(out.text, format!("{first}\n{line}{second}\n{line}"));
+
+        let gone = Plane::open().address();
+        session.endpoints[1] = Endpoint::Tcp(vec![gone]);
+        let mut out = Output {
+            json: true,
+            ..Output::default()
+        };
+        let result = drain::drain(&session, &options, &mut out).await;
+        assert!(matches!(
+            result,
+            Err(CtlError::Some {
+                failed: 1,
+                asked: 2
+            })
+        ));
+        let answers: Value = serde_json::from_str(&out.text).unwrap();
+        assert_eq!(answers[first.to_string()]["streams"], 3);
+        assert_eq!(answers.as_object().unwrap().len(), 1);
+    }
+}

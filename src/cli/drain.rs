@@ -117,3 +117,94 @@ fn draining(report: &DrainReport) -> String {
         duration(report.spread_ms)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::Guards;
+    use crate::admin::control::Status;
+    use crate::admin::fixture::{Asked, Plane, Script, status, tcp};
+
+    fn plane(statuses: Vec<Status>) -> Plane {
+        let script = Script {
+            statuses,
+            ..Script::default()
+        };
+        Plane::start(&tcp(), Guards::default(), script)
+    }
+
+    async fn run(plane: &Plane, options: DrainOptions) -> Result<(), CtlError> {
+        let target = Target {
+            admin: Some(plane.url.parse().unwrap()),
+            ..Target::default()
+        };
+        let session = target.open().await.unwrap();
+        drain(&session, &options, &mut Output::default()).await
+    }
+
+    fn waiting() -> DrainOptions {
+        DrainOptions {
+            wait: true,
+            ..DrainOptions::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn without_wait_it_returns_at_once_and_passes_the_options_on() {
+        let plane = plane(vec![status(State::Draining, 3, 0)]);
+        let options = DrainOptions {
+            wait: false,
+            spread: Some("20s".to_owned()),
+            delay: Some("off".to_owned()),
+        };
+        run(&plane, options).await.unwrap();
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(plane.asked(), [Asked::Drain(seconds(20), seconds(0))]);
+        let bad = DrainOptions {
+            spread: Some("20".to_owned()),
+            ..DrainOptions::default()
+        };
+        let error = run(&plane, bad).await.unwrap_err().to_string();
+        assert!(error.contains("400") && error.contains("20s"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn wait_lasts_until_the_drain_is_over() {
+        // No stream and no event is left, but openings are still served.
+        let plane = plane(vec![
+            status(State::Draining, 0, 0),
+            status(State::Draining, 2, 1),
+            status(State::Drained, 0, 0),
+        ]);
+        run(&plane, waiting()).await.unwrap();
+        assert_eq!(plane.asked(), [Asked::Drain(None, None)]);
+    }
+
+    #[tokio::test]
+    async fn what_is_left_at_the_end_is_a_failure() {
+        for (streams, events) in [(1, 0), (0, 2)] {
+            let plane = plane(vec![status(State::Drained, streams, events)]);
+            let error = run(&plane, waiting()).await.unwrap_err();
+            let left = match error {
+                CtlError::Unfinished {
+                    streams, events, ..
+                } => (streams, events),
+                other => panic!("{other}"),
+            };
+            assert_eq!(left, (streams, events));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_that_vanishes_meanwhile_is_a_failure() {
+        let plane = plane(vec![status(State::Draining, 3, 0)]);
+        let stop = async {
+            while plane.asked().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            plane.stop();
+        };
+        let (result, ()) = tokio::join!(run(&plane, waiting()), stop);
+        assert!(matches!(result, Err(CtlError::Client(_))), "{result:?}");
+    }
+}

@@ -111,3 +111,130 @@ async fn ready(endpoint: &Endpoint) -> Result<(), CtlError> {
         detail: report.trim_end().to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use indexmap::IndexMap;
+
+    use super::*;
+    use crate::admin::Guards;
+    use crate::admin::fixture::{Plane, Script, status, tcp};
+    use crate::admin::telemetry::{Telemetry, bind, serve};
+    use crate::config::{self, AdminAddress};
+    use crate::health::Health;
+    use crate::metrics::Metrics;
+
+    fn admin(address: &str) -> HealthcheckArgs {
+        let mut args = HealthcheckArgs::default();
+        args.target.admin = Some(address.parse().unwrap());
+        args
+    }
+
+    #[tokio::test]
+    async fn readiness_is_asked_of_telemetry() {
+        let health = Arc::new(Health::new(1));
+        let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let telemetry = Telemetry::new(Arc::new(Metrics::new()), Arc::clone(&health));
+        let server = tokio::spawn(serve(listener, Arc::new(telemetry)));
+        // Under either flag: which plane an address belongs to is for us to find out.
+        let by_telemetry = HealthcheckArgs {
+            telemetry: Some(address.into()),
+            ..HealthcheckArgs::default()
+        };
+        let ways = [by_telemetry, admin(&address.to_string())];
+        for args in &ways {
+            let error = args.check().await.unwrap_err().to_string();
+            assert!(error.contains("not bound yet"), "{error}");
+        }
+        health.listeners_bound();
+        for args in &ways {
+            args.check().await.unwrap();
+        }
+        health.start_draining();
+        for args in &ways {
+            let error = args.check().await.unwrap_err().to_string();
+            assert!(error.contains("draining"), "{error}");
+        }
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn the_admin_api_answers_where_there_is_no_telemetry() {
+        for (state, is_ready) in [
+            (State::Running, true),
+            (State::Draining, false),
+            (State::Drained, false),
+        ] {
+            let script = Script {
+                statuses: vec![status(state, 0, 0)],
+                ..Script::default()
+            };
+            let plane = Plane::start(&tcp(), Guards::default(), script);
+            let result = admin(&plane.url).check().await;
+            assert_eq!(result.is_ok(), is_ready, "{state:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_not_ready() {
+        let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let error = admin(&address.to_string()).check().await.unwrap_err();
+        assert!(error.to_string().contains("cannot connect"), "{error}");
+    }
+
+    #[test]
+    fn flags_and_environment_go_before_the_file() {
+        let socket = |text: &str| text.parse::<std::net::SocketAddr>().unwrap();
+        let admin = config::Admin {
+            listen: AdminAddress::Tcp(socket("127.0.0.1:9600")),
+            token_file: Some("/file/token".into()),
+            hosts: Vec::new(),
+        };
+        let config = Config {
+            listeners: IndexMap::new(),
+            hooks: IndexMap::new(),
+            state_dir: None,
+            admin: Some(admin),
+            telemetry: Some(socket("[::]:9601")),
+            drain: config::Drain {
+                delay: Duration::ZERO,
+                spread: Duration::ZERO,
+                close_code: 1012,
+                hook_flush: Duration::ZERO,
+            },
+            workers: None,
+            log: config::Log {
+                format: config::LogFormat::Auto,
+                level: tracing::Level::INFO,
+            },
+        };
+        let from_file = HealthcheckArgs::default().with_config(&config);
+        assert_eq!(from_file.telemetry, Some(socket("[::]:9601").into()));
+        assert_eq!(
+            from_file.target.admin,
+            Some(socket("127.0.0.1:9600").into())
+        );
+        assert_eq!(from_file.target.token_file, Some("/file/token".into()));
+
+        let mut args = self::admin("127.0.0.1:1");
+        args.target.token_file = Some("/flag/token".into());
+        let args = args.with_config(&config);
+        assert_eq!(args.telemetry, None, "the one that was named is asked");
+        assert_eq!(args.target.admin, Some(socket("127.0.0.1:1").into()));
+        assert_eq!(args.target.token_file, Some("/flag/token".into()));
+
+        let socket = AdminAddress::Unix("/run/admin.sock".into());
+        let mut config = config;
+        config.admin.as_mut().unwrap().listen = socket;
+        let args = HealthcheckArgs::default().with_config(&config);
+        assert_eq!(
+            args.target.admin,
+            Some(Address::Unix("/run/admin.sock".into()))
+        );
+    }
+}

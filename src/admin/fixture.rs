@@ -1,0 +1,161 @@
+//! An admin plane with a scripted server behind it, for tests.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::control::{
+    CertificateStatus, Command, ConfigurationStatus, DrainReport, HookStatus, ListenerStatus,
+    ReloadReport, State, Status,
+};
+use super::{AdminListener, Api, Guards, serve};
+use crate::config::AdminAddress;
+
+/// What the scripted server was asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Reload,
+    Drain(Option<Duration>, Option<Duration>),
+}
+
+/// What the scripted server answers.
+pub(crate) struct Script {
+    pub(crate) reload: Result<ReloadReport, String>,
+    /// One after the other; the last one for ever.
+    pub(crate) statuses: Vec<Status>,
+}
+
+/// A running admin plane; dropping it closes everything.
+pub(crate) struct Plane {
+    pub(crate) api: Arc<Api>,
+    pub(crate) url: String,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Plane {
+    pub(crate) fn start(address: &AdminAddress, guards: Guards, script: Script) -> Self {
+        let (control, commands) = mpsc::channel(8);
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let server = tokio::spawn(act(commands, script, Arc::clone(&asked)));
+        let api = Arc::new(Api::new(control, guards));
+        let listener = AdminListener::bind(address).unwrap();
+        Self {
+            url: listener.url(),
+            tasks: [server, tokio::spawn(serve(listener, Arc::clone(&api)))],
+            api,
+            asked,
+        }
+    }
+
+    /// On a TCP port of the kernel's choice, without a token.
+    pub(crate) fn open() -> Self {
+        Self::start(&tcp(), Guards::default(), Script::default())
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        let address = self.url.strip_prefix("http://").unwrap();
+        address.parse().unwrap()
+    }
+
+    /// Ends it, as a process that dies does.
+    pub(crate) fn stop(&self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+
+    /// What the server has been asked since the last call.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut *self.asked.lock().unwrap())
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            reload: Ok(ReloadReport {
+                generation: 2,
+                restart_required: vec!["workers".to_owned()],
+            }),
+            statuses: vec![status(State::Running, 3, 0)],
+        }
+    }
+}
+
+pub(crate) fn tcp() -> AdminAddress {
+    AdminAddress::Tcp((Ipv4Addr::LOCALHOST, 0).into())
+}
+
+pub(crate) fn status(state: State, streams: u64, queued: u64) -> Status {
+    let listener = ListenerStatus {
+        address: "wss://0.0.0.0:8443".to_owned(),
+        streams,
+        closing: 0,
+        streams_limit: 1000,
+    };
+    let hook = HookStatus {
+        queued,
+        disabled: false,
+    };
+    Status {
+        version: "1.2.3".to_owned(),
+        uptime_ms: 61_000,
+        state,
+        listeners: BTreeMap::from([("chat".to_owned(), listener)]),
+        hooks: BTreeMap::from([("app".to_owned(), hook)]),
+        certificates: vec![CertificateStatus {
+            listener: "chat".to_owned(),
+            certificate: 0,
+            not_after: "2027-01-01T00:00:00Z".to_owned(),
+        }],
+        configuration: ConfigurationStatus {
+            generation: 1,
+            loaded_at: "2026-01-01T00:00:00.000Z".to_owned(),
+            last_error: None,
+        },
+    }
+}
+
+async fn act(mut commands: mpsc::Receiver<Command>, script: Script, asked: Arc<Mutex<Vec<Asked>>>) {
+    let mut statuses = script.statuses.into_iter().peekable();
+    while let Some(command) = commands.recv().await {
+        // Callers may hang up before their answer: that is what some tests do.
+        match command {
+            Command::Reload(reply) => {
+                asked.lock().unwrap().push(Asked::Reload);
+                let _ = reply.send(script.reload.clone());
+            }
+            Command::Drain {
+                spread,
+                delay,
+                reply,
+            } => {
+                asked.lock().unwrap().push(Asked::Drain(spread, delay));
+                let ms = |time: Option<Duration>| time.map_or(1000, |t| t.as_millis() as u64);
+                let _ = reply.send(DrainReport {
+                    streams: 3,
+                    delay_ms: ms(delay),
+                    spread_ms: ms(spread),
+                });
+            }
+            Command::Status(reply) => {
+                let status = statuses.next().unwrap();
+                if statuses.peek().is_none() {
+                    statuses = vec![status.clone()].into_iter().peekable();
+                }
+                let _ = reply.send(status);
+            }
+        }
+    }
+}
