@@ -92,7 +92,12 @@ impl Page<'_> {
     }
 
     /// A mistake in the presence of `key`, whose value is at `place`.
-    pub(super) fn at_key(&self, place: Place, key: &str, message: impl Into<String>) -> ConfigError {
+    pub(super) fn at_key(
+        &self,
+        place: Place,
+        key: &str,
+        message: impl Into<String>,
+    ) -> ConfigError {
         match place {
             Place::File { used, .. } => match self.find_key(used, key) {
                 Some((line, column)) => self.problem(line, column, key.len(), message.into()),
@@ -182,10 +187,8 @@ impl Page<'_> {
         let end = usize::try_from(location.span().byte_offset()?).ok()?;
         let before = self.text.get(..end)?.trim_end();
         let before = before.strip_suffix(':').unwrap_or(before).trim_end();
-        let start = before
-            .rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-            .map_or(0, |at| at + 1);
-        Some(&before[start..]).filter(|key| !key.is_empty())
+        let rest = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        Some(&before[rest.len()..]).filter(|key| !key.is_empty())
     }
 
     fn excerpt(&self, line: usize, column: usize, length: usize) -> Option<String> {
