@@ -19,6 +19,8 @@ mod reader;
 mod ready;
 mod redacted;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod units;
 
 pub use error::{ConfigError, Problem};

@@ -19,8 +19,8 @@ pub(super) enum AddressError {
     Path(String),
     #[error("an upstream has no path or query: remove `{0}`, the client's own is passed on")]
     UpstreamPath(String),
-    #[error("user and password do not belong here: remove `{0}@`")]
-    Userinfo(String),
+    #[error("user and password do not belong here: remove them up to the `@`")]
+    Userinfo,
     #[error("`{0}` has no port: add one, such as `{0}:{1}`")]
     NoPort(String, u16),
     #[error("`{0}` is no port: write a number from 1 to 65535")]
@@ -144,8 +144,8 @@ fn parse_scheme(text: &str) -> Result<(Protocol, &str), AddressError> {
 
 /// Host (without brackets) and port.
 fn split(text: &str) -> Result<(&str, Option<&str>), AddressError> {
-    if let Some((userinfo, _)) = text.rsplit_once('@') {
-        return Err(AddressError::Userinfo(userinfo.to_owned()));
+    if text.contains('@') {
+        return Err(AddressError::Userinfo);
     }
     if let Some(inside) = text.strip_prefix('[') {
         let Some((host, after)) = inside.split_once(']') else {

@@ -92,7 +92,12 @@ impl Page<'_> {
     }
 
     /// A mistake in the presence of `key`, whose value is at `place`.
-    pub(super) fn at_key(&self, place: Place, key: &str, message: impl Into<String>) -> ConfigError {
+    pub(super) fn at_key(
+        &self,
+        place: Place,
+        key: &str,
+        message: impl Into<String>,
+    ) -> ConfigError {
         match place {
             Place::File { used, .. } => match self.find_key(used, key) {
                 Some((line, column)) => self.problem(line, column, key.len(), message.into()),
@@ -121,9 +126,16 @@ impl Page<'_> {
             innermost = error.without_snippet();
         }
         let message = explain(innermost);
-        match innermost.location().or_else(|| error.location()) {
-            Some(location) => self.at_location(location, message),
-            None => self.problem(1, 1, 1, message),
+        let Some(location) = innermost.location().or_else(|| error.location()) else {
+            return self.problem(1, 1, 1, message);
+        };
+        let about_value = matches!(
+            innermost,
+            serde_saphyr::Error::Message { .. } | serde_saphyr::Error::Unexpected { .. }
+        );
+        match self.key_before(location).filter(|_| about_value) {
+            Some(key) => self.at_location(location, format!("{key}: {message}")),
+            None => self.at_location(location, message),
         }
     }
 
@@ -168,6 +180,15 @@ impl Page<'_> {
             before[..start].matches('\n').count() + 1,
             before[line_start..start].chars().count() + 1,
         ))
+    }
+
+    /// The key right before a value; where there is no value the parser stands on the colon.
+    fn key_before(&self, location: Location) -> Option<&str> {
+        let end = usize::try_from(location.span().byte_offset()?).ok()?;
+        let before = self.text.get(..end)?.trim_end();
+        let before = before.strip_suffix(':').unwrap_or(before).trim_end();
+        let rest = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        Some(&before[rest.len()..]).filter(|key| !key.is_empty())
     }
 
     fn excerpt(&self, line: usize, column: usize, length: usize) -> Option<String> {
@@ -240,6 +261,15 @@ fn explain(error: &serde_saphyr::Error) -> String {
         }
         E::ExpectedMappingEndAfterEnumVariantValue { .. } => {
             "one rule has one key: begin another list item with `- `".to_owned()
+        }
+        E::Unexpected { expected, .. } if expected.contains("mapping") => {
+            "found no keys: write keys with values below it, indented".to_owned()
+        }
+        E::Unexpected { expected, .. } if expected.contains("sequence") => {
+            "found no list: write its items in `[ ]`".to_owned()
+        }
+        E::UnknownAnchor { .. } => {
+            "this alias has no anchor: write `&` and its name at a value before it".to_owned()
         }
         E::UnsupportedTag { tag, .. } => format!("the tag `{tag}` has no meaning here: remove it"),
         _ => UserMessageFormatter.format_message(error).into_owned(),

@@ -113,6 +113,12 @@ impl<K: Kind> Kind for OrOff<K> {
         if is_off(text) {
             return Ok(None);
         }
+        if is_on(text) {
+            return Err(format!(
+                "`{text}` is no value here: write {}",
+                Self::expected()
+            ));
+        }
         let zero = text.bytes().any(|b| b == b'0')
             && text
                 .bytes()
@@ -486,4 +492,8 @@ impl Word for PlainFraming {
 /// Helm turns `off` into `false`.
 fn is_off(text: &str) -> bool {
     matches!(text, "off" | "false")
+}
+
+fn is_on(text: &str) -> bool {
+    matches!(text, "on" | "true")
 }

@@ -89,3 +89,14 @@ fn parse(page: &Page<'_>) -> Result<RawConfig, ConfigError> {
     };
     serde_saphyr::from_str_with_options(page.text, options).map_err(|error| page.at_parser(&error))
 }
+
+/// The configuration that `text` makes without flags.
+#[cfg(test)]
+pub(super) fn read(text: &str, environment: &Environment) -> Result<Config, ConfigError> {
+    let source = ConfigSource {
+        environment: environment.clone(),
+        ..ConfigSource::default()
+    };
+    let page = Page { name: "text", text };
+    source.ready(parse(&page)?, page)
+}

@@ -79,7 +79,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
         text: text.to_owned(),
         most: format_duration(LONGEST),
     };
-    if is_number(text) {
+    if is_bare(text) {
         return Err(bare(text, "s", "a duration such as `55s`"));
     }
     let mut rest = text;
@@ -141,7 +141,7 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
         what: "size",
         instead: "a whole number with the unit B, KiB, MiB, GiB, KB, MB or GB, such as `16KiB`",
     };
-    if is_number(text) {
+    if is_bare(text) {
         return Err(bare(text, "B", "a size such as `16KiB`"));
     }
     let (number, unit) = split_number(text).ok_or_else(malformed)?;
@@ -238,18 +238,21 @@ pub(super) fn parse_count(text: &str, most: u64) -> Result<u64, UnitError> {
 }
 
 fn bare(text: &str, unit: &str, instead: &'static str) -> UnitError {
-    if text.bytes().all(|b| matches!(b, b'0' | b'.')) {
+    if text.bytes().all(|b| b == b'0') {
         return UnitError::Zero {
             text: text.to_owned(),
             instead,
         };
     }
-    // `1.5` cannot become `1.5s`, which is refused as well.
-    let whole = text.split('.').next().filter(|whole| !whole.is_empty());
     UnitError::NoUnit {
         text: text.to_owned(),
-        suggestion: format!("{}{unit}", whole.unwrap_or("1")),
+        suggestion: format!("{text}{unit}"),
     }
+}
+
+/// Digits only: what a fraction was meant to be cannot be guessed.
+fn is_bare(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn is_number(text: &str) -> bool {
@@ -288,15 +291,15 @@ mod tests {
             );
         }
         for text in [
-            "", "s", "1M", "1y", "2w", "10 m", "1m 30s", "30s1m", "1s1s", "1.5s", "-5s", "1us",
-            "5S", "٣s",
+            "", "s", "1M", "1y", "2w", "10 m", "1m 30s", "30s1m", "1s1s", "1.5s", "1.5", "0.0",
+            "-5s", "1us", "5S", "٣s",
         ] {
             assert!(
                 matches!(parse_duration(text), Err(UnitError::Malformed { .. })),
                 "{text}"
             );
         }
-        for text in ["0", "0s", "0ms", "0m0s", "0.0"] {
+        for text in ["0", "00", "0s", "0ms", "0m0s"] {
             assert!(
                 matches!(parse_duration(text), Err(UnitError::Zero { .. })),
                 "{text}"
