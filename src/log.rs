@@ -1,7 +1,3 @@
-<<<<<<< HEAD
-use crate::registry::record::ClosedRecord;
-pub fn stream_closed(_r: &ClosedRecord) {}
-=======
 //! The log: one line per event on standard output, and one per stream at its end.
 
 mod format;
@@ -358,4 +354,3 @@ mod tests {
         assert!(log(Style::ColouredText).ends_with(" \u{1b}[33mWARN \u{1b}[0m careful port=1\n"));
     }
 }
->>>>>>> telemetry

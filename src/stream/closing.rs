@@ -203,6 +203,7 @@ impl<C: Io, U: Io> Relay<C, U> {
             Stop::Eof => self.reading[from as usize] = Reading::Ended,
             Stop::ReadFailed(_) => {
                 self.lose(from);
+                self.reset(from);
                 self.reading[from as usize] = Reading::Ended;
             }
             Stop::WriteFailed(_) => {
@@ -302,11 +303,16 @@ impl<C: Io, U: Io> Relay<C, U> {
     fn reset_unfinished(&mut self) {
         for end in End::BOTH {
             let done = self.reading[end as usize] == Reading::Ended && self.writing[end as usize] == Writing::Ended;
-            match end {
-                _ if done => {}
-                End::Client => self.client.reset(),
-                End::Upstream => self.upstream.reset(),
+            if !done {
+                self.reset(end);
             }
+        }
+    }
+
+    fn reset(&self, end: End) {
+        match end {
+            End::Client => self.client.reset(),
+            End::Upstream => self.upstream.reset(),
         }
     }
 

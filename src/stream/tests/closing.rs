@@ -156,12 +156,12 @@ fn endless_talk_after_a_close_is_cut_at_a_mebibyte() {
     in_virtual_time(async {
         let mut bench = Setup { pipe: 4096, ..Setup::websocket("{ close_timeout: 60s }") }.open();
         bench.command(Command::Close(bench.worker.shared.drain_cause()));
+        bench.app.fin().await;
         let mut sent = 0;
         while bench.client.pipe.write_all(&[0; 1024]).await.is_ok() && sent < (4 << 20) {
             sent += 1024;
         }
         assert!((1 << 20..2 << 20).contains(&sent), "{sent}");
-        bench.app.fin().await;
         assert!(bench.ended().await < 1.0);
     });
 }
