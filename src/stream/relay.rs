@@ -167,6 +167,7 @@ impl<C: Io, U: Io> Relay<C, U> {
                 Command::PolicyChanged => {
                     let terms = self.live.local.shared.terms.load_full();
                     self.heart.policy_changed(&self.terms.policy, &terms.policy, now, terms.spread);
+                    self.live.entry.figures.set_overdue(false);
                     self.terms = terms;
                     self.armed = None;
                 }
