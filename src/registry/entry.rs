@@ -101,7 +101,6 @@ fn add(cell: &AtomicU64, more: u64) {
     cell.store(cell.load(Ordering::Relaxed) + more, Ordering::Relaxed);
 }
 
-
 impl Figures {
     /// Counts what was read from `from` at `at` after the opening.
     pub fn heard(&self, from: End, at: Duration, bytes: u64, messages: u64) {
@@ -120,7 +119,8 @@ impl Figures {
     /// Counts a heartbeat that the client answered.
     pub fn answered(&self, rtt: Duration) {
         add(&self.pings_answered, 1);
-        self.rtt.store(rtt.as_micros() as u64 + 1, Ordering::Relaxed);
+        self.rtt
+            .store(rtt.as_micros() as u64 + 1, Ordering::Relaxed);
     }
 
     /// Stores the deadline, in time since the opening.
@@ -139,11 +139,15 @@ impl Figures {
 
     /// A limit ran out (or was moved again) under `mode: observe`.
     pub fn set_overdue(&self, overdue: bool) {
-        self.state.store(if overdue { 2 } else { 0 }, Ordering::Relaxed);
+        self.state
+            .store(if overdue { 2 } else { 0 }, Ordering::Relaxed);
     }
 
     fn both(cells: &[AtomicU64; 2]) -> Both {
-        Both { client: Some(cells[0].load(Ordering::Relaxed)), upstream: Some(cells[1].load(Ordering::Relaxed)) }
+        Both {
+            client: Some(cells[0].load(Ordering::Relaxed)),
+            upstream: Some(cells[1].load(Ordering::Relaxed)),
+        }
     }
 
     /// How long ago, at `now` after the opening, something was read from `from`; the opening counts for the client.
@@ -156,12 +160,21 @@ impl Figures {
 impl Entry {
     /// An entry as of the opening.
     pub fn new(id: Uuid, home: Home, opening: Opening, identity: Identity) -> Arc<Self> {
-        Arc::new(Self { id, home, opening, figures: Figures::default(), identity: Mutex::new(identity) })
+        Arc::new(Self {
+            id,
+            home,
+            opening,
+            figures: Figures::default(),
+            identity: Mutex::new(identity),
+        })
     }
 
     /// Who the client is, as bound now.
     pub fn identity(&self) -> Identity {
-        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.identity
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Time since the opening.
@@ -172,7 +185,8 @@ impl Entry {
     /// The stream as it is now.
     pub fn record(&self) -> StreamRecord {
         let (opening, figures, identity) = (&self.opening, &self.figures, self.identity());
-        let time = |after: Duration| humantime::format_rfc3339_millis(opening.at + after).to_string();
+        let time =
+            |after: Duration| humantime::format_rfc3339_millis(opening.at + after).to_string();
         let stamp = |cell: &AtomicU64| match cell.load(Ordering::Relaxed) {
             0 => None,
             nanos => Some(Duration::from_nanos(nanos - 1)),
@@ -188,7 +202,10 @@ impl Entry {
             uid: owned(&identity.uid),
             uid_source: identity.uid_source.map(UidSource::as_str),
             tags: identity.tags.iter().map(|tag| tag.to_string()).collect(),
-            client: ClientRecord { address: opening.client, source: opening.client_source },
+            client: ClientRecord {
+                address: opening.client,
+                source: opening.client_source,
+            },
             upstream: UpstreamRecord {
                 address: opening.upstream.to_string(),
                 local_address: owned(&opening.upstream_local),
