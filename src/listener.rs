@@ -27,8 +27,8 @@ use crate::stream::{self, Terms};
 use crate::worker::Worker;
 
 pub use capacity::{Capacity, Needs, Pair, raise_descriptors};
-pub use lobby::{Phase, Seat, evict, guests};
 use limits::{Client, Limiter};
+pub use lobby::{Phase, Seat, evict, guests};
 
 /// The pause after an accept that failed for want of a resource (EMFILE, ENFILE, ENOMEM): long enough not to spin, short
 /// enough to go on as soon as a stream ends.

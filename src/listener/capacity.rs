@@ -53,10 +53,8 @@ pub struct Needs {
 impl Capacity {
     /// Shares out `descriptors`. A limit too small for our own needs leaves a single pair.
     pub fn new(descriptors: usize, needs: Needs) -> Self {
-        let own = BASE
-            + PLANES
-            + HOOK * needs.hooks
-            + needs.workers * (WORKER + 2 * needs.listeners);
+        let own =
+            BASE + PLANES + HOOK * needs.hooks + needs.workers * (WORKER + 2 * needs.listeners);
         let guests = (descriptors / 32).clamp(GUESTS.0, GUESTS.1);
         Self {
             pairs: (descriptors.saturating_sub(own + guests) / 2).max(1),
@@ -163,7 +161,8 @@ mod tests {
     fn what_is_shared_out_fits_the_limit() {
         for descriptors in [256, 1024, 20_000, 1 << 20, 1 << 30, usize::MAX] {
             let capacity = Capacity::new(descriptors, NEEDS);
-            let shared = 2 * capacity.pairs() + 2 * capacity.guests_of_worker() + BASE + PLANES + HOOK;
+            let shared =
+                2 * capacity.pairs() + 2 * capacity.guests_of_worker() + BASE + PLANES + HOOK;
             assert!(shared <= descriptors, "{descriptors}");
             assert!(capacity.pairs() >= descriptors / 5, "{descriptors}");
         }

@@ -229,21 +229,41 @@ mod tests {
 
     #[test]
     fn streams_of_one_address_are_bounded_and_given_back() {
-        let (limiter, limits) = (Limiter::new(), Limits { streams_per_ip: Some(2), ..limits() });
+        let (limiter, limits) = (
+            Limiter::new(),
+            Limits {
+                streams_per_ip: Some(2),
+                ..limits()
+            },
+        );
         let (one, other) = (client("192.0.2.1"), client("192.0.2.2"));
         assert_eq!(limiter.hold(one, &limits), Ok(()));
         assert_eq!(limiter.hold(one, &limits), Ok(()));
-        assert_eq!(limiter.hold(one, &limits), Err(Rejection::TooManyStreamsPerIp));
+        assert_eq!(
+            limiter.hold(one, &limits),
+            Err(Rejection::TooManyStreamsPerIp)
+        );
         assert_eq!(limiter.hold(other, &limits), Ok(()));
         limiter.release(one);
         assert_eq!(limiter.hold(one, &limits), Ok(()));
         [one, one, other].map(|client| limiter.release(client));
-        assert!(limiter.shards.iter().all(|shard| locked(shard).held.is_empty()));
+        assert!(
+            limiter
+                .shards
+                .iter()
+                .all(|shard| locked(shard).held.is_empty())
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_second_sees_more_openings_than_the_limit() {
-        let (limiter, limits) = (Limiter::new(), Limits { opens_per_second: Some(10), ..limits() });
+        let (limiter, limits) = (
+            Limiter::new(),
+            Limits {
+                opens_per_second: Some(10),
+                ..limits()
+            },
+        );
         let mut admitted = Vec::new();
         for _ in 0..10_000 {
             if limiter.admit(client("192.0.2.1"), &limits).is_ok() {
@@ -253,19 +273,32 @@ mod tests {
         }
         assert!(admitted.len() >= 10 * 10_000 / 1125, "{}", admitted.len());
         for eleven in admitted.windows(11) {
-            assert!(eleven[10] - eleven[0] > Duration::from_secs(1), "{eleven:?}");
+            assert!(
+                eleven[10] - eleven[0] > Duration::from_secs(1),
+                "{eleven:?}"
+            );
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_used_up_a_second_may_open_again_after_it() {
-        let limits = Limits { opens_per_second_per_ip: Some(3), ..limits() };
+        let limits = Limits {
+            opens_per_second_per_ip: Some(3),
+            ..limits()
+        };
         let limiter = Limiter::new();
         let one = client("192.0.2.1");
         for _ in 0..3 {
-            assert_eq!([1, 2, 3].map(|_| limiter.admit(one, &limits).is_ok()), [true; 3]);
+            assert_eq!(
+                [1, 2, 3].map(|_| limiter.admit(one, &limits).is_ok()),
+                [true; 3]
+            );
             assert_eq!(limiter.admit(one, &limits), Err(Rejection::RateLimited));
-            assert_eq!(limiter.admit(client("192.0.2.2"), &limits), Ok(()), "another is free");
+            assert_eq!(
+                limiter.admit(client("192.0.2.2"), &limits),
+                Ok(()),
+                "another is free"
+            );
             tokio::time::advance(Duration::from_millis(1125)).await;
         }
         tokio::time::advance(Duration::from_secs(3600)).await;
@@ -274,31 +307,59 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_one_address_has_too_many_does_not_use_up_what_all_have() {
-        let limits = Limits { opens_per_second: Some(10), opens_per_second_per_ip: Some(2), ..limits() };
+        let limits = Limits {
+            opens_per_second: Some(10),
+            opens_per_second_per_ip: Some(2),
+            ..limits()
+        };
         let limiter = Limiter::new();
         let greedy = (0..100).filter(|_| limiter.admit(client("192.0.2.1"), &limits).is_ok());
         assert_eq!(greedy.count(), 2);
-        let others = (2..250).filter(|n| limiter.admit(client(&format!("192.0.2.{n}")), &limits).is_ok());
+        let others = (2..250).filter(|n| {
+            limiter
+                .admit(client(&format!("192.0.2.{n}")), &limits)
+                .is_ok()
+        });
         assert_eq!(others.count(), 8);
     }
 
     #[tokio::test(start_paused = true)]
     async fn many_addresses_do_not_grow_it_without_bound() {
-        let limits = Limits { opens_per_second_per_ip: Some(1), ..limits() };
+        let limits = Limits {
+            opens_per_second_per_ip: Some(1),
+            ..limits()
+        };
         let limiter = Limiter::new();
         let address = |n: u64| Client::V6(n.to_be_bytes());
-        let known = || limiter.shards.iter().map(|shard| locked(shard).paces.len()).sum::<usize>();
+        let known = || {
+            limiter
+                .shards
+                .iter()
+                .map(|shard| locked(shard).paces.len())
+                .sum::<usize>()
+        };
         for n in 0..200_000 {
             assert_eq!(limiter.admit(address(n), &limits), Ok(()));
         }
         assert!(known() <= SHARDS * PACES, "{}", known());
         tokio::time::advance(Duration::from_secs(2)).await;
         for n in 0..1_000 {
-            assert_eq!(limiter.admit(address(n), &limits), Ok(()), "{n} is new again");
-            assert_eq!(limiter.admit(address(n), &limits), Err(Rejection::RateLimited));
+            assert_eq!(
+                limiter.admit(address(n), &limits),
+                Ok(()),
+                "{n} is new again"
+            );
+            assert_eq!(
+                limiter.admit(address(n), &limits),
+                Err(Rejection::RateLimited)
+            );
         }
         assert_eq!(known(), 1_000, "who was gone for a second is forgotten");
-        let room = limiter.shards.iter().map(|shard| locked(shard).paces.capacity()).sum::<usize>();
+        let room = limiter
+            .shards
+            .iter()
+            .map(|shard| locked(shard).paces.capacity())
+            .sum::<usize>();
         assert!(room < 20_000, "{room} places are kept for 1,000 addresses");
     }
 }

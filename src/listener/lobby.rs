@@ -120,7 +120,8 @@ impl Seat {
     pub fn wait(&self, phase: Phase) {
         self.leave();
         if let Some(guest) = self.away.take() {
-            self.number.set(self.local.lobby.enter(Guest { phase, ..guest }));
+            self.number
+                .set(self.local.lobby.enter(Guest { phase, ..guest }));
         }
     }
 }

@@ -154,7 +154,9 @@ impl Requests {
         match &mut self.state {
             State::Head(_) => self.head(input, out),
             State::Fixed(left) => {
-                let taken = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let taken = input
+                    .len()
+                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
                 out.extend_from_slice(&input[..taken]);
                 *left -= taken as u64;
                 if *left == 0 {
@@ -227,7 +229,9 @@ impl Lines {
                 (false, b'\n') => return Err(Fault::bad("LF without CR (RFC 9112 section 2.2)")),
                 (false, b'\t' | 0x20..=0x7e | 0x80..) => self.length += 1,
                 (false, _) => {
-                    return Err(Fault::bad("a control byte in the head (RFC 9110 section 5.5)"));
+                    return Err(Fault::bad(
+                        "a control byte in the head (RFC 9110 section 5.5)",
+                    ));
                 }
             }
         }

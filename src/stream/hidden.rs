@@ -17,9 +17,11 @@ pub(super) fn is_hidden(paths: &[String], uri: &Uri, headers: &HeaderMap) -> boo
     let named = named.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let asked = std::iter::once(uri.path().to_owned()).chain(named);
     let asked: Vec<_> = asked.flat_map(|path| readings(path.as_bytes())).collect();
-    paths
-        .iter()
-        .any(|path| asked.iter().any(|asked| reaches(asked, &segments(path.as_bytes()))))
+    paths.iter().any(|path| {
+        asked
+            .iter()
+            .any(|asked| reaches(asked, &segments(path.as_bytes())))
+    })
 }
 
 type Segments = Vec<Vec<u8>>;
@@ -29,7 +31,9 @@ type Segments = Vec<Vec<u8>>;
 fn reaches(asked: &Segments, hidden: &Segments) -> bool {
     let is_script = |segment: &Vec<u8>| segment.ends_with(b".php");
     let below = hidden.last().is_some_and(is_script) && asked.starts_with(hidden);
-    let by_script = asked.split_first().is_some_and(|(first, rest)| is_script(first) && rest == hidden);
+    let by_script = asked
+        .split_first()
+        .is_some_and(|(first, rest)| is_script(first) && rest == hidden);
     asked == hidden || below || by_script
 }
 
@@ -73,7 +77,10 @@ fn undo_escapes(path: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(path.len());
     let mut rest = path;
     while let [byte, tail @ ..] = rest {
-        let digit = |place: usize| tail.get(place).and_then(|&byte| (byte as char).to_digit(16));
+        let digit = |place: usize| {
+            tail.get(place)
+                .and_then(|&byte| (byte as char).to_digit(16))
+        };
         match (byte, digit(0), digit(1)) {
             (b'%', Some(high), Some(low)) => {
                 plain.push(((high << 4 | low) as u8).to_ascii_lowercase());
@@ -93,7 +100,11 @@ mod tests {
     use super::*;
 
     fn hides(hidden: &str, asked: &str) -> bool {
-        is_hidden(&[hidden.to_owned()], &asked.parse().unwrap(), &HeaderMap::new())
+        is_hidden(
+            &[hidden.to_owned()],
+            &asked.parse().unwrap(),
+            &HeaderMap::new(),
+        )
     }
 
     #[test]
@@ -132,10 +143,21 @@ mod tests {
 
     #[test]
     fn nothing_else_is() {
-        for other in ["/", "/_sidebeat2", "/x/_sidebeat", "/_sidebeat/x", "/?/_sidebeat", "/_side/beat"] {
+        for other in [
+            "/",
+            "/_sidebeat2",
+            "/x/_sidebeat",
+            "/_sidebeat/x",
+            "/?/_sidebeat",
+            "/_side/beat",
+        ] {
             assert!(!hides("/_sidebeat", other), "{other}");
         }
-        assert!(!is_hidden(&[], &Uri::from_static("/_sidebeat"), &HeaderMap::new()));
+        assert!(!is_hidden(
+            &[],
+            &Uri::from_static("/_sidebeat"),
+            &HeaderMap::new()
+        ));
     }
 
     #[test]
@@ -149,7 +171,11 @@ mod tests {
     fn headers_that_name_another_path_do_not_help() {
         let mut headers = HeaderMap::new();
         headers.insert("x-original-url", "/%5fsidebeat?x".parse().unwrap());
-        assert!(is_hidden(&["/_sidebeat".to_owned()], &Uri::from_static("/"), &headers));
+        assert!(is_hidden(
+            &["/_sidebeat".to_owned()],
+            &Uri::from_static("/"),
+            &headers
+        ));
     }
 
     #[test]

@@ -78,7 +78,12 @@ pub(super) async fn serve(attempt: &Attempt, leg: Leg) -> Option<Opened> {
     });
     let limits = &attempt.config.limits;
     let verdict = Rc::clone(&connection.verdict);
-    let strict = Strict::new(leg, limits.request_head, attempt.config.http_timeout, verdict);
+    let strict = Strict::new(
+        leg,
+        limits.request_head,
+        attempt.config.http_timeout,
+        verdict,
+    );
     let service = {
         let connection = Rc::clone(&connection);
         service_fn(move |request| {
@@ -115,7 +120,11 @@ pub(super) async fn serve(attempt: &Attempt, leg: Leg) -> Option<Opened> {
     let in_head = strict.in_head();
     let (leg, unread) = strict.into_parts();
     if let (Some(Ok(())), Some(switched)) = (&end, connection.switched.take()) {
-        let ahead = if unread.is_empty() { ahead } else { [ahead, unread].concat().into() };
+        let ahead = if unread.is_empty() {
+            ahead
+        } else {
+            [ahead, unread].concat().into()
+        };
         return Some(switched.opened(leg, ahead));
     }
     connection.finish(leg, end, in_head).await;
@@ -154,7 +163,11 @@ impl Connection<'_> {
         if let upgrade::Request::Refuse { status, why } = kind {
             return self.refuse(status.as_u16(), why);
         }
-        if hidden::is_hidden(&attempt.config.hidden_paths, request.uri(), request.headers()) {
+        if hidden::is_hidden(
+            &attempt.config.hidden_paths,
+            request.uri(),
+            request.headers(),
+        ) {
             return self.counted(plain(StatusCode::NOT_FOUND, "not found"));
         }
         if attempt.draining() {
@@ -165,7 +178,10 @@ impl Connection<'_> {
                 let client = attempt.forwarded_client(request.headers());
                 let client = client.unwrap_or(attempt.client).ip();
                 let listener = &attempt.local.shared;
-                match listener.admit(client).and_then(|()| listener.permit(client)) {
+                match listener
+                    .admit(client)
+                    .and_then(|()| listener.permit(client))
+                {
                     Ok(permit) => {
                         opening::websocket(self, request, &accept, permit, Uuid::now_v7()).await
                     }
@@ -298,10 +314,7 @@ fn upgrade_required(why: &'static str) -> Response<Body> {
     let mut answer = plain(StatusCode::UPGRADE_REQUIRED, why);
     let headers = answer.headers_mut();
     headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-    headers.insert(
-        http::header::UPGRADE,
-        HeaderValue::from_static("websocket"),
-    );
+    headers.insert(http::header::UPGRADE, HeaderValue::from_static("websocket"));
     close(&mut answer);
     answer
 }

@@ -21,10 +21,10 @@ use uuid::Uuid;
 use super::headers::{self, Forwarded, Purpose};
 use super::http::{Body, BoxError, Busy, Connection, full, plain};
 use super::{Attempt, Opened, Request, identity};
-use crate::net::sockopt;
 use crate::config::{IdentityRule, Protocol};
 use crate::listener::{Pair, Permit};
 use crate::net::leg::Leg;
+use crate::net::sockopt;
 use crate::net::upstream::Dialed;
 use crate::proto::cause::Rejection;
 use crate::proto::upgrade::{self, Agreed};
@@ -222,7 +222,12 @@ pub(super) async fn ordinary(
 fn unusable(attempt: &Attempt, error: &dyn std::fmt::Display) -> Response<Body> {
     tracing::debug!(listener = &*attempt.config.name, %error, "no valid answer of the app");
     let why = "the app did not answer in HTTP";
-    failed(attempt, Rejection::UpstreamProtocolError, StatusCode::BAD_GATEWAY, why)
+    failed(
+        attempt,
+        Rejection::UpstreamProtocolError,
+        StatusCode::BAD_GATEWAY,
+        why,
+    )
 }
 
 /// Sends a request and waits for the head of its answer; the connection is still to be driven, or taken apart.

@@ -19,12 +19,23 @@ pub(super) struct Chunked {
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    Size { size: u64, digits: u32 },
+    Size {
+        size: u64,
+        digits: u32,
+    },
     /// Blanks behind the size, which only an extension may follow.
-    Blank { size: u64 },
-    Extension { size: u64 },
-    SizeLf { size: u64 },
-    Data { left: u64 },
+    Blank {
+        size: u64,
+    },
+    Extension {
+        size: u64,
+    },
+    SizeLf {
+        size: u64,
+    },
+    Data {
+        left: u64,
+    },
     DataCr,
     DataLf,
     Trailer,
@@ -105,7 +116,9 @@ impl Chunked {
                 self.line.push(byte);
                 State::Trailer
             }
-            (State::Trailer, _) => return bad("a control byte in a trailer (RFC 9110 section 5.5)"),
+            (State::Trailer, _) => {
+                return bad("a control byte in a trailer (RFC 9110 section 5.5)");
+            }
             (State::TrailerLf, b'\n') if self.line.is_empty() => return Ok(None),
             (State::TrailerLf, b'\n') => {
                 let colon = self.line.iter().position(|&byte| byte == b':');
@@ -115,7 +128,9 @@ impl Chunked {
                 self.line.clear();
                 State::Trailer
             }
-            (State::SizeLf { .. } | State::TrailerLf, _) => return bad("CR without LF (RFC 9112 section 2.2)"),
+            (State::SizeLf { .. } | State::TrailerLf, _) => {
+                return bad("CR without LF (RFC 9112 section 2.2)");
+            }
             (State::DataCr | State::DataLf, _) => {
                 return bad("a chunk longer than its size (RFC 9112 section 7.1)");
             }

@@ -32,7 +32,9 @@ pub fn request(input: &[u8]) {
     let mut parser = httparse::Request::new(&mut headers);
     let passed = whole.heads() > u64::from(whole.refused() == Some(Part::Head));
     if passed {
-        let parsed = parser.parse(&at_once).expect("a head was passed that is none");
+        let parsed = parser
+            .parse(&at_once)
+            .expect("a head was passed that is none");
         assert!(parsed.is_complete(), "a head was passed before its end");
     }
 }

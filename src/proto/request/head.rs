@@ -60,7 +60,9 @@ fn request_line(line: &[u8]) -> Result<Version, Fault> {
     let (Some(method), Some(target), Some(version), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return Err(Fault::bad("a request line is METHOD SP target SP version (RFC 9112 section 3)"));
+        return Err(Fault::bad(
+            "a request line is METHOD SP target SP version (RFC 9112 section 3)",
+        ));
     };
     if !is_token(method) {
         return Err(Fault::bad("the method is no token (RFC 9110 section 9.1)"));
@@ -87,7 +89,9 @@ fn request_line(line: &[u8]) -> Result<Version, Fault> {
 /// RFC 9112 section 3.2: origin form, absolute form, or the asterisk of OPTIONS.
 fn target(method: &[u8], target: &[u8]) -> Result<(), Fault> {
     if !target.iter().all(|&byte| is_of_target(byte)) {
-        return Err(Fault::bad("a byte that no request target has (RFC 3986 section 2)"));
+        return Err(Fault::bad(
+            "a byte that no request target has (RFC 3986 section 2)",
+        ));
     }
     match target {
         [b'/', ..] => Ok(()),
@@ -99,12 +103,16 @@ fn target(method: &[u8], target: &[u8]) -> Result<(), Fault> {
 fn absolute(target: &[u8]) -> Result<(), Fault> {
     const WHY: &str = "the request target is neither a path nor an http URI (RFC 9112 section 3.2)";
     let lower = target.to_ascii_lowercase();
-    let rest = lower.strip_prefix(b"http://").or_else(|| lower.strip_prefix(b"https://"));
+    let rest = lower
+        .strip_prefix(b"http://")
+        .or_else(|| lower.strip_prefix(b"https://"));
     let rest = rest.ok_or(Fault::bad(WHY))?;
     let end = rest.iter().position(|byte| b"/?".contains(byte));
     let authority = &rest[..end.unwrap_or(rest.len())];
     if authority.is_empty() || !is_host(authority) {
-        return Err(Fault::bad("the request target names no valid host (RFC 9110 section 4.2)"));
+        return Err(Fault::bad(
+            "the request target names no valid host (RFC 9110 section 4.2)",
+        ));
     }
     Ok(())
 }
@@ -126,7 +134,9 @@ impl Framing {
         let colon = memchr::memchr(b':', line).ok_or(Fault::bad("a header without a colon"))?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if !is_token(name) {
-            return Err(Fault::bad("a header name is a token, its colon right behind it (RFC 9112 section 5.1)"));
+            return Err(Fault::bad(
+                "a header name is a token, its colon right behind it (RFC 9112 section 5.1)",
+            ));
         }
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         if is("host") {
@@ -142,7 +152,9 @@ impl Framing {
             Ok(())
         } else if is("content_length") || is("transfer_encoding") {
             // CGI makes one variable of both spellings.
-            Err(Fault::bad("a header that some apps take for the length of the request"))
+            Err(Fault::bad(
+                "a header that some apps take for the length of the request",
+            ))
         } else {
             Ok(())
         }
@@ -155,7 +167,9 @@ impl Framing {
             return Err(Fault::bad("more than one Host (RFC 9112 section 3.2)"));
         }
         if !is_host(value) {
-            return Err(Fault::bad("Host is no host and port (RFC 9110 section 7.2)"));
+            return Err(Fault::bad(
+                "Host is no host and port (RFC 9110 section 7.2)",
+            ));
         }
         Ok(())
     }
@@ -163,7 +177,9 @@ impl Framing {
     /// RFC 9112 section 6.3: one length, of digits only. A list of equal ones may be refused, too.
     fn content_length(&mut self, value: &[u8]) -> Result<(), Fault> {
         if self.length.is_some() {
-            return Err(Fault::bad("more than one Content-Length (RFC 9112 section 6.3)"));
+            return Err(Fault::bad(
+                "more than one Content-Length (RFC 9112 section 6.3)",
+            ));
         }
         let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
         let text = str::from_utf8(value).ok().filter(|_| digits);
@@ -171,7 +187,9 @@ impl Framing {
         // A length that overflows a signed one is a negative number to some.
         self.length = length.filter(|&length| length <= i64::MAX as u64);
         if self.length.is_none() {
-            return Err(Fault::bad("Content-Length is no number of bytes (RFC 9110 section 8.6)"));
+            return Err(Fault::bad(
+                "Content-Length is no number of bytes (RFC 9110 section 8.6)",
+            ));
         }
         Ok(())
     }
@@ -179,10 +197,14 @@ impl Framing {
     /// RFC 9112 section 6.1. Other codings than `chunked` could not be passed on, since they are hop by hop.
     fn transfer_encoding(&mut self, value: &[u8], version: Version) -> Result<(), Fault> {
         if version < Version::Http11 {
-            return Err(Fault::bad("Transfer-Encoding in HTTP/1.0 (RFC 9112 section 6.1)"));
+            return Err(Fault::bad(
+                "Transfer-Encoding in HTTP/1.0 (RFC 9112 section 6.1)",
+            ));
         }
         if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
-            return Err(Fault::bad("Transfer-Encoding is not `chunked`, once (RFC 9112 section 6.1)"));
+            return Err(Fault::bad(
+                "Transfer-Encoding is not `chunked`, once (RFC 9112 section 6.1)",
+            ));
         }
         self.chunked = true;
         Ok(())
@@ -193,7 +215,9 @@ impl Framing {
             return Err(Fault::bad("no Host (RFC 9112 section 3.2)"));
         }
         match (self.websocket, self.chunked, self.length) {
-            (_, true, Some(_)) => Err(Fault::bad("Content-Length beside Transfer-Encoding (RFC 9112 section 6.1)")),
+            (_, true, Some(_)) => Err(Fault::bad(
+                "Content-Length beside Transfer-Encoding (RFC 9112 section 6.1)",
+            )),
             (true, _, _) => Ok(Body::Upgrade),
             (false, true, None) => Ok(Body::Chunked),
             (false, false, Some(length)) => Ok(Body::Length(length)),
@@ -207,7 +231,9 @@ fn connection(value: &[u8]) -> Result<(), Fault> {
         let named = |name: &&[u8]| option.eq_ignore_ascii_case(name);
         let prefix = option.get(..14).unwrap_or_default();
         if END_TO_END.iter().any(named) || prefix.eq_ignore_ascii_case(b"sec-websocket-") {
-            return Err(Fault::bad("Connection names a header that is for the app (RFC 9110 section 7.6.1)"));
+            return Err(Fault::bad(
+                "Connection names a header that is for the app (RFC 9110 section 7.6.1)",
+            ));
         }
     }
     Ok(())
