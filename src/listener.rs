@@ -74,9 +74,27 @@ impl Loaded {
     /// Reads the files for the way to the app.
     pub fn read(config: &Arc<config::Listener>) -> Result<Self, TlsError> {
         let user_timeout = stream::user_timeout(&config.heartbeat);
-        let dialer = Dialer::new(&config.upstream, alpn(config), config.connect_timeout, user_timeout)?;
-        Ok(Self { config: Arc::clone(config), dialer })
+        let dialer = Dialer::new(
+            &config.upstream,
+            alpn(config),
+            config.connect_timeout,
+            user_timeout,
+        )?;
+        Ok(Self {
+            config: Arc::clone(config),
+            dialer,
+        })
     }
+}
+
+/// Reads every file of a listener and forgets it.
+pub fn check(config: &config::Listener) -> Result<(), TlsError> {
+    let tls = config
+        .tls
+        .as_ref()
+        .map(|tls| ServerTls::load(tls, alpn(config)));
+    tls.transpose()?;
+    Dialer::new(&config.upstream, alpn(config), config.connect_timeout, None).map(drop)
 }
 
 fn alpn(config: &config::Listener) -> Alpn {
@@ -95,7 +113,11 @@ impl Listener {
         all_streams: Arc<AtomicUsize>,
     ) -> Result<Self, TlsError> {
         let Loaded { config, dialer } = loaded;
-        let tls = config.tls.as_ref().map(|tls| ServerTls::load(tls, alpn(&config))).transpose()?;
+        let tls = config
+            .tls
+            .as_ref()
+            .map(|tls| ServerTls::load(tls, alpn(&config)))
+            .transpose()?;
         Ok(Self {
             terms: ArcSwap::from_pointee(Terms::new(&config, spread)),
             config: ArcSwap::new(config),
@@ -112,7 +134,11 @@ impl Listener {
 
     /// Reads the certificates of new settings without putting them to use.
     pub fn prepare_tls(&self, config: &config::Listener) -> Result<Option<Certificates>, TlsError> {
-        self.tls.as_ref().zip(config.tls.as_ref()).map(|(tls, config)| tls.prepare(config)).transpose()
+        self.tls
+            .as_ref()
+            .zip(config.tls.as_ref())
+            .map(|(tls, config)| tls.prepare(config))
+            .transpose()
     }
 
     /// Puts new settings to use: the limits for open streams too, the rest for new ones.
@@ -145,7 +171,9 @@ impl Listener {
     pub fn permit(self: &Arc<Self>) -> Result<Permit, Rejection> {
         let limit = self.config.load().limits.streams;
         self.streams
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| (held < limit).then_some(held + 1))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+                (held < limit).then_some(held + 1)
+            })
             .map(|_| {
                 self.all_streams.fetch_add(1, Ordering::Relaxed);
                 Permit(Arc::clone(self))
@@ -175,7 +203,11 @@ pub struct Local {
 impl Local {
     /// Empty tallies for `shared`.
     pub fn new(shared: Arc<Listener>) -> Rc<Self> {
-        Rc::new(Self { shared, bytes: Default::default(), messages: Default::default() })
+        Rc::new(Self {
+            shared,
+            bytes: Default::default(),
+            messages: Default::default(),
+        })
     }
 
     /// Counts what one turn of a stream read from `from`.
@@ -188,14 +220,25 @@ impl Local {
     /// Moves the counts into the metrics.
     pub fn publish(&self) {
         for from in End::BOTH {
-            self.shared.metrics.bytes(from).inc_by(self.bytes[from as usize].take());
-            self.shared.metrics.messages(from).inc_by(self.messages[from as usize].take());
+            self.shared
+                .metrics
+                .bytes(from)
+                .inc_by(self.bytes[from as usize].take());
+            self.shared
+                .metrics
+                .messages(from)
+                .inc_by(self.messages[from as usize].take());
         }
     }
 }
 
 /// Accepts until `stop` changes; then takes what is queued already, so that closing the socket resets nobody.
-pub async fn accept(socket: TcpListener, worker: Rc<Worker>, local: Rc<Local>, mut stop: watch::Receiver<bool>) {
+pub async fn accept(
+    socket: TcpListener,
+    worker: Rc<Worker>,
+    local: Rc<Local>,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
@@ -204,7 +247,12 @@ pub async fn accept(socket: TcpListener, worker: Rc<Worker>, local: Rc<Local>, m
         match accepted {
             Ok((tcp, address)) => {
                 local.shared.metrics.accepted.inc();
-                tokio::task::spawn_local(stream::serve(Rc::clone(&worker), Rc::clone(&local), tcp, address));
+                tokio::task::spawn_local(stream::serve(
+                    Rc::clone(&worker),
+                    Rc::clone(&local),
+                    tcp,
+                    address,
+                ));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -223,7 +271,12 @@ fn drain_backlog(socket: &TcpListener, worker: &Rc<Worker>, local: &Rc<Local>) {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     while let std::task::Poll::Ready(Ok((tcp, address))) = socket.poll_accept(&mut context) {
         local.shared.metrics.accepted.inc();
-        tokio::task::spawn_local(stream::serve(Rc::clone(worker), Rc::clone(local), tcp, address));
+        tokio::task::spawn_local(stream::serve(
+            Rc::clone(worker),
+            Rc::clone(local),
+            tcp,
+            address,
+        ));
     }
 }
 
@@ -231,6 +284,8 @@ fn drain_backlog(socket: &TcpListener, worker: &Rc<Worker>, local: &Rc<Local>) {
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
     )
 }

@@ -88,7 +88,9 @@ impl Registry {
 
 impl Inner {
     fn release_uid(&mut self, uid: &str) -> usize {
-        let Some(count) = self.uids.get_mut(uid) else { return 0 };
+        let Some(count) = self.uids.get_mut(uid) else {
+            return 0;
+        };
         *count -= 1;
         let left = *count;
         if left == 0 {

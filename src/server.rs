@@ -54,7 +54,12 @@ pub struct Shared {
 
 impl Shared {
     /// A process that takes openings.
-    pub fn new(metrics: Arc<Metrics>, health: Arc<Health>, hooks: Hooks, drain: &config::Drain) -> Arc<Self> {
+    pub fn new(
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+        hooks: Hooks,
+        drain: &config::Drain,
+    ) -> Arc<Self> {
         Arc::new(Self {
             metrics,
             health,
@@ -111,9 +116,12 @@ pub enum StartError {
     Token(#[from] admin::TokenError),
 }
 
-/// Runs until a signal ends it. `interactive`: SIGINT ends without delay and spread.
+/// Runs until a signal ends it. SIGINT on a terminal ends it without delay and spread.
 pub fn run(config: Config, source: ConfigSource) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
     };
@@ -125,6 +133,20 @@ pub fn run(config: Config, source: ConfigSource) -> ExitCode {
     });
     runtime.shutdown_background();
     code
+}
+
+/// Reads everything that the configuration names, as a start would, and uses none of it.
+pub fn preflight(config: &Config) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let metrics = Metrics::new();
+    let hook_metrics = HookMetrics::register(metrics.registry());
+    Hooks::start(&config.hooks, hook_metrics, runtime.handle())
+        .map_err(reload::ApplyError::from)?;
+    guards(config)?;
+    for listener in config.listeners.values() {
+        reload::check_listener(listener)?;
+    }
+    Ok(())
 }
 
 fn failed(error: &StartError) -> ExitCode {
@@ -160,12 +182,20 @@ struct Drain {
 impl Server {
     async fn start(config: Config, source: ConfigSource) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new());
-        let count = config.workers.map_or_else(std::thread::available_parallelism, |n| n.try_into().map_err(std::io::Error::other));
+        let count = config
+            .workers
+            .map_or_else(std::thread::available_parallelism, |n| {
+                n.try_into().map_err(std::io::Error::other)
+            });
         let count = count.map_or(1, |count| count.get());
         let health = Arc::new(Health::new(count));
         let hook_metrics = HookMetrics::register(metrics.registry());
-        let hooks = Hooks::start(&config.hooks, hook_metrics, &tokio::runtime::Handle::current())
-            .map_err(reload::ApplyError::from)?;
+        let hooks = Hooks::start(
+            &config.hooks,
+            hook_metrics,
+            &tokio::runtime::Handle::current(),
+        )
+        .map_err(reload::ApplyError::from)?;
         let shared = Shared::new(metrics, health, hooks, &config.drain);
         let mut workers = Workers::start(count, &shared)?;
         for listener in config.listeners.values() {
@@ -182,9 +212,23 @@ impl Server {
             }
         }));
         shared.health.listeners_bound();
-        shared.hooks.emit(Event::Started { former_boot_id: None, recovered: 0 }, SystemTime::now());
+        shared.hooks.emit(
+            Event::Started {
+                former_boot_id: None,
+                recovered: 0,
+            },
+            SystemTime::now(),
+        );
         let reloads = Reloads::new(config, source);
-        Ok(Self { shared, workers, reloads, api, commands, started: Instant::now(), drain: None })
+        Ok(Self {
+            shared,
+            workers,
+            reloads,
+            api,
+            commands,
+            started: Instant::now(),
+            drain: None,
+        })
     }
 
     /// Serves signals and the admin API until the process may end.
@@ -231,9 +275,18 @@ impl Server {
                     tracing::info!(events_left, "drain is over");
                 }
             }
-            if let Some(Drain { exits: true, events_left: Some(events_left), .. }) = self.drain {
+            if let Some(Drain {
+                exits: true,
+                events_left: Some(events_left),
+                ..
+            }) = self.drain
+            {
                 self.workers.stop();
-                return if events_left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+                return if events_left == 0 {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::FAILURE
+                };
             }
         }
     }
@@ -242,7 +295,11 @@ impl Server {
         // A caller that went away does not need its answer.
         match asked {
             Asked::Reload(reply) => drop(reply.send(self.try_reload())),
-            Asked::Drain { spread, delay, reply } => drop(reply.send(self.begin_drain(delay, spread))),
+            Asked::Drain {
+                spread,
+                delay,
+                reply,
+            } => drop(reply.send(self.begin_drain(delay, spread))),
             Asked::Status(reply) => drop(reply.send(self.status())),
         }
     }
@@ -263,38 +320,66 @@ impl Server {
         tracing::info!(streams, delay = ?settings.delay, spread = ?settings.spread, "draining");
         self.shared.health.start_draining();
         self.shared.metrics.set_draining(true);
-        let event = Event::Draining { streams, delay: settings.delay, spread: settings.spread };
+        let event = Event::Draining {
+            streams,
+            delay: settings.delay,
+            spread: settings.spread,
+        };
         self.shared.hooks.emit(event, SystemTime::now());
         let listeners = self.reloads.config.listeners.values();
-        let close_timeout = listeners.map(|listener| listener.heartbeat.close_timeout).max().unwrap_or_default();
-        let task = tokio::spawn(drain::run(Arc::clone(&self.shared), self.workers.handle(), settings, close_timeout));
-        self.drain = Some(Drain { report: report.clone(), task, events_left: None, exits: false });
+        let close_timeout = listeners
+            .map(|listener| listener.heartbeat.close_timeout)
+            .max()
+            .unwrap_or_default();
+        let task = tokio::spawn(drain::run(
+            Arc::clone(&self.shared),
+            self.workers.handle(),
+            settings,
+            close_timeout,
+        ));
+        self.drain = Some(Drain {
+            report: report.clone(),
+            task,
+            events_left: None,
+            exits: false,
+        });
         report
     }
 }
 
 async fn drained(drain: &mut Option<Drain>) -> usize {
     match drain {
-        Some(Drain { task, events_left: None, .. }) => task.await.unwrap_or(usize::MAX),
+        Some(Drain {
+            task,
+            events_left: None,
+            ..
+        }) => task.await.unwrap_or(usize::MAX),
         Some(_) | None => std::future::pending().await,
     }
 }
 
 fn guards(config: &Config) -> Result<Guards, admin::TokenError> {
-    let Some(admin) = &config.admin else { return Ok(Guards::default()) };
+    let Some(admin) = &config.admin else {
+        return Ok(Guards::default());
+    };
     let token = admin.token_file.as_deref().map(Token::read).transpose()?;
-    Ok(Guards { token, hosts: admin.hosts.clone() })
+    Ok(Guards {
+        token,
+        hosts: admin.hosts.clone(),
+    })
 }
 
 fn serve_planes(config: &Config, shared: &Arc<Shared>, api: &Arc<Api>) -> Result<(), StartError> {
     if let Some(address) = config.telemetry {
-        let socket = telemetry::bind(address).map_err(|source| cannot_bind("telemetry", address, source))?;
+        let socket =
+            telemetry::bind(address).map_err(|source| cannot_bind("telemetry", address, source))?;
         announce("telemetry", &format!("http://{}", socket.local_addr()?));
         let told = Telemetry::new(Arc::clone(&shared.metrics), Arc::clone(&shared.health));
         tokio::spawn(telemetry::serve(socket, Arc::new(told)));
     }
     if let Some(admin) = &config.admin {
-        let socket = AdminListener::bind(&admin.listen).map_err(|source| cannot_bind("admin", admin_address(&admin.listen), source))?;
+        let socket = AdminListener::bind(&admin.listen)
+            .map_err(|source| cannot_bind("admin", admin_address(&admin.listen), source))?;
         announce("admin", &socket.url());
         tokio::spawn(admin::serve(socket, Arc::clone(api)));
     }
@@ -309,7 +394,11 @@ fn admin_address(address: &config::AdminAddress) -> String {
 }
 
 fn cannot_bind(what: &str, address: impl std::fmt::Display, source: std::io::Error) -> StartError {
-    StartError::Bind { what: what.to_owned(), address: address.to_string(), source }
+    StartError::Bind {
+        what: what.to_owned(),
+        address: address.to_string(),
+        source,
+    }
 }
 
 /// The line that tells a person, or a test that asked for port 0, where to connect.

@@ -115,7 +115,12 @@ impl Attempt {
     /// `Ok(None)`: the connection served ordinary HTTP requests only, or its refusals are counted and answered already.
     async fn open(&mut self, mut tcp: TcpStream) -> Result<Option<Opened>, Rejection> {
         sockopt::tune_client(&tcp, user_timeout(&self.config.heartbeat));
-        if self.config.accept_proxy.iter().any(|network| network.contains(&self.peer.ip())) {
+        if self
+            .config
+            .accept_proxy
+            .iter()
+            .any(|network| network.contains(&self.peer.ip()))
+        {
             self.read_proxy_header(&mut tcp).await?;
         }
         let leg = match &self.local.shared.tls {
@@ -145,7 +150,11 @@ impl Attempt {
         }
     }
 
-    async fn handshake(&mut self, acceptor: Arc<rustls::ServerConfig>, tcp: TcpStream) -> Result<Leg, Rejection> {
+    async fn handshake(
+        &mut self,
+        acceptor: Arc<rustls::ServerConfig>,
+        tcp: TcpStream,
+    ) -> Result<Leg, Rejection> {
         let began = Instant::now();
         let outcomes = &self.local.shared.metrics.tls_handshake;
         match timeout_at(self.deadline, tls::accept(acceptor, tcp)).await {
@@ -195,8 +204,19 @@ impl Attempt {
                 Ok(dialed)
             }
             Err(error) => {
-                let Outcomes { error: failed, timeout, .. } = outcomes;
-                observe(if matches!(error, DialError::Timeout { .. }) { timeout } else { failed }, began);
+                let Outcomes {
+                    error: failed,
+                    timeout,
+                    ..
+                } = outcomes;
+                observe(
+                    if matches!(error, DialError::Timeout { .. }) {
+                        timeout
+                    } else {
+                        failed
+                    },
+                    began,
+                );
                 if self.local.shared.dial_complaints.due() {
                     tracing::warn!(listener = &*self.config.name, %error, "cannot reach the app");
                 }
@@ -231,8 +251,23 @@ impl Attempt {
 
     /// Enters the stream into the registry and leaves it to a task of its own.
     fn relay(self, opened: Opened) {
-        let Self { worker, local, config, client, client_source, .. } = self;
-        let Opened { id, client: leg, upstream, ahead, agreed, request, permit } = opened;
+        let Self {
+            worker,
+            local,
+            config,
+            client,
+            client_source,
+            ..
+        } = self;
+        let Opened {
+            id,
+            client: leg,
+            upstream,
+            ahead,
+            agreed,
+            request,
+            permit,
+        } = opened;
         let websocket = matches!(config.protocol, Protocol::Ws | Protocol::Wss);
         let (kind, scanners) = scanners(&config, &agreed);
         let home = worker.settle(id);
@@ -240,7 +275,11 @@ impl Attempt {
             listener: Arc::clone(&config.name),
             protocol: config.protocol.as_str(),
             client: request.client.unwrap_or(client),
-            client_source: if request.client.is_some() { "forwarded" } else { client_source },
+            client_source: if request.client.is_some() {
+                "forwarded"
+            } else {
+                client_source
+            },
             upstream: upstream.address.into(),
             upstream_local: upstream.local_address.map(Into::into),
             host: request.host.map(Into::into),
@@ -261,20 +300,33 @@ fn scanners(config: &config::Listener, agreed: &Agreed) -> (Kind, [Scanner; 2]) 
     let reply = config.ping_reply.as_ref();
     match (config.protocol, config.framing) {
         (Protocol::Ws | Protocol::Wss, _) => {
-            let scanner = |from, reply| Scanner::websocket(from, agreed.extensions, config.limits.message, reply);
-            (Kind::WebSocket, [scanner(End::Client, reply), scanner(End::Upstream, None)])
+            let scanner = |from, reply| {
+                Scanner::websocket(from, agreed.extensions, config.limits.message, reply)
+            };
+            (
+                Kind::WebSocket,
+                [scanner(End::Client, reply), scanner(End::Upstream, None)],
+            )
         }
-        (Protocol::Tcp | Protocol::Tls, Framing::Raw) => (Kind::Raw, [Scanner::raw(), Scanner::raw()]),
-        (Protocol::Tcp | Protocol::Tls, framing) => {
-            (Kind::Records, [Scanner::from_framing(framing, reply), Scanner::from_framing(framing, None)])
+        (Protocol::Tcp | Protocol::Tls, Framing::Raw) => {
+            (Kind::Raw, [Scanner::raw(), Scanner::raw()])
         }
+        (Protocol::Tcp | Protocol::Tls, framing) => (
+            Kind::Records,
+            [
+                Scanner::from_framing(framing, reply),
+                Scanner::from_framing(framing, None),
+            ],
+        ),
     }
 }
 
 /// Rule 8: TCP_USER_TIMEOUT is a backstop behind every limit of ours. It also kills a live peer that does not read, so
 /// it is not set where nobody wants such a verdict.
 pub fn user_timeout(policy: &Policy) -> Option<Duration> {
-    let stall = policy.stall_limit.filter(|_| policy.mode == Mode::Enforce)?;
+    let stall = policy
+        .stall_limit
+        .filter(|_| policy.mode == Mode::Enforce)?;
     let idle = policy.idle_limit.unwrap_or(Duration::from_secs(55));
     Some(idle.max(stall) + policy.close_timeout)
 }

@@ -94,12 +94,19 @@ impl Worker {
 
     /// Gives a new stream its place and starts the tick if it is the first.
     pub fn settle(self: &Rc<Self>, id: Uuid) -> Home {
-        let slot = self.slots.borrow_mut().insert(Slot { id, commands: Vec::new(), waker: None });
+        let slot = self.slots.borrow_mut().insert(Slot {
+            id,
+            commands: Vec::new(),
+            waker: None,
+        });
         if !self.ticking.replace(true) {
             self.clock.skip();
             tokio::task::spawn_local(tick(Rc::clone(self)));
         }
-        Home { worker: self.index, slot }
+        Home {
+            worker: self.index,
+            slot,
+        }
     }
 
     /// Remembers whom to wake for commands.
@@ -111,12 +118,21 @@ impl Worker {
     pub fn commands(&self, home: Home) -> Vec<Command> {
         let mut slots = self.slots.borrow_mut();
         let commands = &mut slots[home.slot].commands;
-        if commands.is_empty() { Vec::new() } else { std::mem::take(commands) }
+        if commands.is_empty() {
+            Vec::new()
+        } else {
+            std::mem::take(commands)
+        }
     }
 
     /// Hands a command to the stream `id` if it still lives here.
     pub fn command(&self, slot: usize, id: Uuid, command: Command) {
-        if let Some(slot) = self.slots.borrow_mut().get_mut(slot).filter(|slot| slot.id == id) {
+        if let Some(slot) = self
+            .slots
+            .borrow_mut()
+            .get_mut(slot)
+            .filter(|slot| slot.id == id)
+        {
             slot.commands.push(command);
             if let Some(waker) = &slot.waker {
                 waker.wake_by_ref();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 use schemars::{Schema, json_schema};
+use serde_json::{Value, json};
 
 use super::leaf::Kind;
 use super::ready::{ClientAuth, EventKind, HttpPolicy, LogFormat, ProxyVersion, TlsVersion};
@@ -34,8 +35,7 @@ impl Kind for Span {
     fn schema() -> Schema {
         json_schema!({
             "type": "string",
-            "pattern": "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$",
-            "minLength": 2,
+            "pattern": "^(?=.*[1-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$",
         })
     }
 }
@@ -53,7 +53,7 @@ impl Kind for Size {
         parse_size(text).map_err(|error| error.to_string())
     }
     fn schema() -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB|KB|kB|MB|GB)$" })
+        json_schema!({ "type": "string", "pattern": "^0*[1-9][0-9]*(B|KiB|MiB|GiB|KB|kB|MB|GB)$" })
     }
 }
 
@@ -399,8 +399,13 @@ impl<W: Word> Kind for Choice<W> {
             .ok_or_else(|| format!("`{text}` is not known here: write {}", Self::expected()))
     }
     fn schema() -> Schema {
-        let words: Vec<&str> = W::WORDS.iter().map(|(word, _)| *word).collect();
-        json_schema!({ "enum": words })
+        let words = W::WORDS.iter().map(|(word, _)| json!(word));
+        // `1.2` without quotes is a number to YAML and the same word to us.
+        let numbers = W::WORDS
+            .iter()
+            .filter_map(|(word, _)| word.parse::<f64>().ok().map(|number| json!(number)));
+        let all: Vec<Value> = words.chain(numbers).collect();
+        json_schema!({ "enum": all })
     }
 }
 

@@ -29,25 +29,40 @@ pub struct Entry {
 /// The facts of an opening.
 #[derive(Debug)]
 pub struct Opening {
+    /// Its listener's name.
     pub listener: Arc<str>,
+    /// `ws`, `wss`, `tcp` or `tls`.
     pub protocol: &'static str,
+    /// The client, as far as it is known.
     pub client: SocketAddr,
+    /// `socket`, `proxy_protocol` or `forwarded`.
     pub client_source: &'static str,
+    /// Where it was dialed.
     pub upstream: Box<str>,
+    /// What the app sees as its client.
     pub upstream_local: Option<Box<str>>,
+    /// Of the opening request.
     pub host: Option<Box<str>>,
+    /// Of the opening request, without the query.
     pub path: Option<Box<str>>,
+    /// The one that the app selected.
     pub subprotocol: Option<Box<str>>,
+    /// Of the opening request.
     pub user_agent: Option<Box<str>>,
+    /// When, for people.
     pub at: SystemTime,
+    /// When, for durations.
     pub instant: Instant,
 }
 
 /// Who the client is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
+    /// The app's name for who this is.
     pub uid: Option<Box<str>>,
+    /// Where the uid came from.
     pub uid_source: Option<UidSource>,
+    /// Words to select streams by.
     pub tags: Vec<Box<str>>,
 }
 
@@ -101,7 +116,6 @@ fn add(cell: &AtomicU64, more: u64) {
     cell.store(cell.load(Ordering::Relaxed) + more, Ordering::Relaxed);
 }
 
-
 impl Figures {
     /// Counts what was read from `from` at `at` after the opening.
     pub fn heard(&self, from: End, at: Duration, bytes: u64, messages: u64) {
@@ -120,7 +134,8 @@ impl Figures {
     /// Counts a heartbeat that the client answered.
     pub fn answered(&self, rtt: Duration) {
         add(&self.pings_answered, 1);
-        self.rtt.store(rtt.as_micros() as u64 + 1, Ordering::Relaxed);
+        self.rtt
+            .store(rtt.as_micros() as u64 + 1, Ordering::Relaxed);
     }
 
     /// Stores the deadline, in time since the opening.
@@ -139,11 +154,15 @@ impl Figures {
 
     /// A limit ran out (or was moved again) under `mode: observe`.
     pub fn set_overdue(&self, overdue: bool) {
-        self.state.store(if overdue { 2 } else { 0 }, Ordering::Relaxed);
+        self.state
+            .store(if overdue { 2 } else { 0 }, Ordering::Relaxed);
     }
 
     fn both(cells: &[AtomicU64; 2]) -> Both {
-        Both { client: Some(cells[0].load(Ordering::Relaxed)), upstream: Some(cells[1].load(Ordering::Relaxed)) }
+        Both {
+            client: Some(cells[0].load(Ordering::Relaxed)),
+            upstream: Some(cells[1].load(Ordering::Relaxed)),
+        }
     }
 
     /// How long ago, at `now` after the opening, something was read from `from`; the opening counts for the client.
@@ -156,12 +175,21 @@ impl Figures {
 impl Entry {
     /// An entry as of the opening.
     pub fn new(id: Uuid, home: Home, opening: Opening, identity: Identity) -> Arc<Self> {
-        Arc::new(Self { id, home, opening, figures: Figures::default(), identity: Mutex::new(identity) })
+        Arc::new(Self {
+            id,
+            home,
+            opening,
+            figures: Figures::default(),
+            identity: Mutex::new(identity),
+        })
     }
 
     /// Who the client is, as bound now.
     pub fn identity(&self) -> Identity {
-        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.identity
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Time since the opening.
@@ -172,7 +200,8 @@ impl Entry {
     /// The stream as it is now.
     pub fn record(&self) -> StreamRecord {
         let (opening, figures, identity) = (&self.opening, &self.figures, self.identity());
-        let time = |after: Duration| humantime::format_rfc3339_millis(opening.at + after).to_string();
+        let time =
+            |after: Duration| humantime::format_rfc3339_millis(opening.at + after).to_string();
         let stamp = |cell: &AtomicU64| match cell.load(Ordering::Relaxed) {
             0 => None,
             nanos => Some(Duration::from_nanos(nanos - 1)),
@@ -188,7 +217,10 @@ impl Entry {
             uid: owned(&identity.uid),
             uid_source: identity.uid_source.map(UidSource::as_str),
             tags: identity.tags.iter().map(|tag| tag.to_string()).collect(),
-            client: ClientRecord { address: opening.client, source: opening.client_source },
+            client: ClientRecord {
+                address: opening.client,
+                source: opening.client_source,
+            },
             upstream: UpstreamRecord {
                 address: opening.upstream.to_string(),
                 local_address: owned(&opening.upstream_local),

@@ -9,8 +9,8 @@ use rand::seq::SliceRandom;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
-use super::workers::Handle;
 use super::Shared;
+use super::workers::Handle;
 use crate::config;
 use crate::registry::Entry;
 use crate::worker::Command;
@@ -44,7 +44,12 @@ pub(super) async fn run(
 }
 
 /// Closes what is open now, evenly over `spread` and in random order, so that the clients come back one by one.
-async fn close_spread(shared: &Shared, workers: &Handle, spread: Duration, told: &mut HashSet<Uuid>) {
+async fn close_spread(
+    shared: &Shared,
+    workers: &Handle,
+    spread: Duration,
+    told: &mut HashSet<Uuid>,
+) {
     let mut entries = shared.registry.all();
     entries.shuffle(&mut rand::rng());
     let (began, count) = (Instant::now(), entries.len() as u32);
@@ -60,7 +65,12 @@ async fn close_spread(shared: &Shared, workers: &Handle, spread: Duration, told:
 }
 
 /// Closes the streams of a listener that a reload took out, like a drain of its own.
-pub(super) async fn close_all(shared: Arc<Shared>, workers: Handle, entries: Vec<Arc<Entry>>, spread: Duration) {
+pub(super) async fn close_all(
+    shared: Arc<Shared>,
+    workers: Handle,
+    entries: Vec<Arc<Entry>>,
+    spread: Duration,
+) {
     let (began, count) = (Instant::now(), entries.len() as u32);
     for (place, entry) in (0..).zip(entries) {
         sleep_until(began + spread * place / count).await;

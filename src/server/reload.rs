@@ -13,7 +13,7 @@ use crate::admin::TokenError;
 use crate::admin::control::ReloadReport;
 use crate::config::{self, Config, ConfigSource};
 use crate::hook::HookError;
-use crate::listener::{Listener, Loaded};
+use crate::listener::{self, Listener, Loaded};
 use crate::net::tls::TlsError;
 
 /// Why a configuration that is valid in itself cannot be put to use.
@@ -57,7 +57,14 @@ type Fingerprint = BTreeMap<PathBuf, Option<[u8; 32]>>;
 impl Reloads {
     pub(super) fn new(config: Config, source: ConfigSource) -> Self {
         let seen = fingerprint(&source, &config);
-        Self { config, source, seen, generation: 1, loaded_at: SystemTime::now(), last_error: None }
+        Self {
+            config,
+            source,
+            seen,
+            generation: 1,
+            loaded_at: SystemTime::now(),
+            last_error: None,
+        }
     }
 
     /// Whether the content of any file is another than when this was last asked. Content and not time is compared, and
@@ -69,8 +76,16 @@ impl Reloads {
 }
 
 fn fingerprint(source: &ConfigSource, config: &Config) -> Fingerprint {
-    let content = |path: &PathBuf| std::fs::read(path).ok().map(|content| Sha256::digest(content).into());
-    source.files(config).into_iter().map(|path| (path.clone(), content(&path))).collect()
+    let content = |path: &PathBuf| {
+        std::fs::read(path)
+            .ok()
+            .map(|content| Sha256::digest(content).into())
+    };
+    source
+        .files(config)
+        .into_iter()
+        .map(|path| (path.clone(), content(&path)))
+        .collect()
 }
 
 /// A listener with everything it needs from files.
@@ -80,16 +95,34 @@ pub(super) fn load_listener(
     shared: &Shared,
 ) -> Result<Arc<Listener>, ApplyError> {
     let metrics = shared.metrics.listener(&config.name);
-    let listener = Loaded::read(config).and_then(|loaded| Listener::new(loaded, spread, metrics, shared.stream_counter()));
-    let listener = listener.map_err(|source| ApplyError::Tls { listener: config.name.to_string(), source })?;
+    let listener = Loaded::read(config)
+        .and_then(|loaded| Listener::new(loaded, spread, metrics, shared.stream_counter()));
+    let listener = listener.map_err(|source| ApplyError::Tls {
+        listener: config.name.to_string(),
+        source,
+    })?;
     publish_certificates(&listener, shared);
     Ok(Arc::new(listener))
 }
 
+/// Reads the files of a listener and forgets them.
+pub(super) fn check_listener(config: &config::Listener) -> Result<(), ApplyError> {
+    listener::check(config).map_err(|source| ApplyError::Tls {
+        listener: config.name.to_string(),
+        source,
+    })
+}
+
 fn publish_certificates(listener: &Listener, shared: &Shared) {
     if let Some(tls) = &listener.tls {
-        let ends: Vec<_> = tls.certificates().iter().map(|certificate| certificate.not_after).collect();
-        shared.metrics.set_certificates(&listener.config.load().name, &ends);
+        let ends: Vec<_> = tls
+            .certificates()
+            .iter()
+            .map(|certificate| certificate.not_after)
+            .collect();
+        shared
+            .metrics
+            .set_certificates(&listener.config.load().name, &ends);
     }
 }
 
@@ -124,16 +157,29 @@ impl Server {
         let spread = config.drain.spread;
         let mut changes = Vec::new();
         for (name, new) in &config.listeners {
-            let tls = |source| ApplyError::Tls { listener: name.clone(), source };
+            let tls = |source| ApplyError::Tls {
+                listener: name.clone(),
+                source,
+            };
             if let Some(running) = self.workers.listeners.get(name) {
                 let certificates = running.listener.prepare_tls(new).map_err(tls)?;
-                changes.push((Arc::clone(&running.listener), Loaded::read(new).map_err(tls)?, certificates));
+                changes.push((
+                    Arc::clone(&running.listener),
+                    Loaded::read(new).map_err(tls)?,
+                    certificates,
+                ));
             }
         }
         self.shared.hooks.reload(&config.hooks)?;
-        let added: Vec<_> = config.listeners.values().filter(|new| !self.workers.listeners.contains_key(&*new.name)).collect();
+        let added: Vec<_> = config
+            .listeners
+            .values()
+            .filter(|new| !self.workers.listeners.contains_key(&*new.name))
+            .collect();
         for new in added {
-            self.workers.add(new, spread, &self.shared).map_err(|error| ApplyError::Bind(error.to_string()))?;
+            self.workers
+                .add(new, spread, &self.shared)
+                .map_err(|error| ApplyError::Bind(error.to_string()))?;
         }
         for (listener, loaded, certificates) in changes {
             listener.adopt(loaded, certificates, spread);
@@ -141,23 +187,38 @@ impl Server {
         }
         self.remove_listeners(&config);
         self.api.set_guards(guards);
-        self.shared.drain_code.store(config.drain.close_code, Ordering::Relaxed);
+        self.shared
+            .drain_code
+            .store(config.drain.close_code, Ordering::Relaxed);
         self.workers.policies_changed();
         self.reloads.seen = fingerprint(&self.reloads.source, &config);
         self.reloads.config = config;
         self.reloads.generation += 1;
         self.reloads.loaded_at = SystemTime::now();
-        Ok(ReloadReport { generation: self.reloads.generation, restart_required })
+        Ok(ReloadReport {
+            generation: self.reloads.generation,
+            restart_required,
+        })
     }
 
     fn remove_listeners(&mut self, config: &Config) {
-        let gone: Vec<String> =
-            self.workers.listeners.keys().filter(|name| !config.listeners.contains_key(*name)).cloned().collect();
+        let gone: Vec<String> = self
+            .workers
+            .listeners
+            .keys()
+            .filter(|name| !config.listeners.contains_key(*name))
+            .cloned()
+            .collect();
         for name in gone {
             self.workers.remove(&name);
             let mut entries = self.shared.registry.all();
             entries.retain(|entry| *entry.opening.listener == *name);
-            let closing = drain::close_all(Arc::clone(&self.shared), self.workers.handle(), entries, config.drain.spread);
+            let closing = drain::close_all(
+                Arc::clone(&self.shared),
+                self.workers.handle(),
+                entries,
+                config.drain.spread,
+            );
             tokio::spawn(closing);
         }
     }
@@ -175,7 +236,11 @@ fn keep_what_needs_a_restart(old: &Config, new: &mut Config) -> Vec<String> {
     if keep("state_dir", old.state_dir != new.state_dir) {
         new.state_dir.clone_from(&old.state_dir);
     }
-    if keep("admin.listen", old.admin.as_ref().map(|admin| &admin.listen) != new.admin.as_ref().map(|admin| &admin.listen)) {
+    if keep(
+        "admin.listen",
+        old.admin.as_ref().map(|admin| &admin.listen)
+            != new.admin.as_ref().map(|admin| &admin.listen),
+    ) {
         new.admin.clone_from(&old.admin);
     }
     if keep("telemetry.listen", old.telemetry != new.telemetry) {

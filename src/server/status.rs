@@ -21,9 +21,21 @@ impl Server {
                 Some(_) => State::Draining,
             },
             listeners: self.listener_status(),
-            hooks: self.shared.hooks.status().into_iter().map(|hook| {
-                (hook.name.to_string(), HookStatus { queued: hook.queued as u64, disabled: hook.disabled })
-            }).collect(),
+            hooks: self
+                .shared
+                .hooks
+                .status()
+                .into_iter()
+                .map(|hook| {
+                    (
+                        hook.name.to_string(),
+                        HookStatus {
+                            queued: hook.queued as u64,
+                            disabled: hook.disabled,
+                        },
+                    )
+                })
+                .collect(),
             certificates: self.certificate_status(),
             configuration: ConfigurationStatus {
                 generation: reloads.generation,
@@ -43,18 +55,32 @@ impl Server {
                 streams_limit: listener.config.load().limits.streams as u64,
             }
         };
-        self.workers.listeners.iter().map(|(name, running)| (name.clone(), describe(running))).collect()
+        self.workers
+            .listeners
+            .iter()
+            .map(|(name, running)| (name.clone(), describe(running)))
+            .collect()
     }
 
     fn certificate_status(&self) -> Vec<CertificateStatus> {
         let mut all = Vec::new();
         for (name, running) in &self.workers.listeners {
-            let certificates = running.listener.tls.as_ref().map(|tls| tls.certificates()).unwrap_or_default();
-            all.extend(certificates.into_iter().enumerate().map(|(certificate, info)| CertificateStatus {
-                listener: name.clone(),
-                certificate,
-                not_after: humantime::format_rfc3339_millis(info.not_after).to_string(),
-            }));
+            let certificates = running
+                .listener
+                .tls
+                .as_ref()
+                .map(|tls| tls.certificates())
+                .unwrap_or_default();
+            all.extend(
+                certificates
+                    .into_iter()
+                    .enumerate()
+                    .map(|(certificate, info)| CertificateStatus {
+                        listener: name.clone(),
+                        certificate,
+                        not_after: humantime::format_rfc3339_millis(info.not_after).to_string(),
+                    }),
+            );
         }
         all
     }

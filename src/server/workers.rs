@@ -20,9 +20,17 @@ use crate::worker::{Command, Home, Worker};
 /// What a worker is told.
 enum Message {
     /// Accept on this socket until `stop`.
-    Listen { listener: Arc<Listener>, socket: TcpListener, stop: watch::Receiver<bool> },
+    Listen {
+        listener: Arc<Listener>,
+        socket: TcpListener,
+        stop: watch::Receiver<bool>,
+    },
     /// A command for one of its streams.
-    Stream { slot: usize, id: Uuid, command: Command },
+    Stream {
+        slot: usize,
+        id: Uuid,
+        command: Command,
+    },
     /// Limits were replaced.
     PoliciesChanged,
     /// Give a sign of life.
@@ -38,7 +46,11 @@ pub(super) struct Handle {
 impl Handle {
     /// Tells the stream `id` something; one that has ended does not hear it.
     pub(super) fn command(&self, home: Home, id: Uuid, command: Command) {
-        let message = Message::Stream { slot: home.slot, id, command };
+        let message = Message::Stream {
+            slot: home.slot,
+            id,
+            command,
+        };
         // A worker that is gone has no streams left.
         let _ = self.senders[home.worker].send(message);
     }
@@ -70,7 +82,13 @@ impl Workers {
             threads.push(thread.spawn(move || work(index, shared, receiver))?);
             senders.push(sender);
         }
-        Ok(Self { handle: Handle { senders: senders.into() }, threads, listeners: IndexMap::new() })
+        Ok(Self {
+            handle: Handle {
+                senders: senders.into(),
+            },
+            threads,
+            listeners: IndexMap::new(),
+        })
     }
 
     pub(super) fn handle(&self) -> Handle {
@@ -87,15 +105,30 @@ impl Workers {
         let listener = reload::load_listener(config, spread, shared)?;
         let sockets = sockopt::bind_group(config.listen, self.threads.len());
         let sockets = sockets.map_err(|source| cannot_bind(&config.name, config.listen, source))?;
-        let address = sockets.first().map(TcpListener::local_addr).transpose()?.unwrap_or(config.listen);
+        let address = sockets
+            .first()
+            .map(TcpListener::local_addr)
+            .transpose()?
+            .unwrap_or(config.listen);
         let address = format!("{}://{address}", config.protocol.as_str());
         let (stop, stopped) = watch::channel(false);
         for (sender, socket) in self.handle.senders.iter().zip(sockets) {
             let listener = Arc::clone(&listener);
-            let _ = sender.send(Message::Listen { listener, socket, stop: stopped.clone() });
+            let _ = sender.send(Message::Listen {
+                listener,
+                socket,
+                stop: stopped.clone(),
+            });
         }
         announce(&config.name, &address);
-        self.listeners.insert(config.name.to_string(), Running { listener, address, stop });
+        self.listeners.insert(
+            config.name.to_string(),
+            Running {
+                listener,
+                address,
+                stop,
+            },
+        );
         Ok(())
     }
 
@@ -133,7 +166,10 @@ impl Workers {
 }
 
 fn work(index: usize, shared: Arc<Shared>, mut messages: UnboundedReceiver<Message>) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default()) {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(Default::default())
+    {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(worker = index, %error, "cannot start a worker"),
     };
@@ -141,7 +177,11 @@ fn work(index: usize, shared: Arc<Shared>, mut messages: UnboundedReceiver<Messa
         let worker = Worker::new(index, shared);
         while let Some(message) = messages.recv().await {
             match message {
-                Message::Listen { listener, socket, stop } => listen(&worker, listener, socket, stop),
+                Message::Listen {
+                    listener,
+                    socket,
+                    stop,
+                } => listen(&worker, listener, socket, stop),
                 Message::Stream { slot, id, command } => worker.command(slot, id, command),
                 Message::PoliciesChanged => worker.policies_changed(),
                 Message::Turn => worker.shared.health.turned(index),
@@ -150,7 +190,12 @@ fn work(index: usize, shared: Arc<Shared>, mut messages: UnboundedReceiver<Messa
     });
 }
 
-fn listen(worker: &Rc<Worker>, listener: Arc<Listener>, socket: TcpListener, stop: watch::Receiver<bool>) {
+fn listen(
+    worker: &Rc<Worker>,
+    listener: Arc<Listener>,
+    socket: TcpListener,
+    stop: watch::Receiver<bool>,
+) {
     match tokio::net::TcpListener::from_std(socket) {
         Ok(socket) => {
             let local = Local::new(listener);

@@ -86,7 +86,9 @@ impl<C: Io, U: Io> Relay<C, U> {
             return self.stopped_in_closing(from, stop, cx);
         }
         match stop {
-            Stop::Eof if self.kind == Kind::WebSocket => self.gone(from, "the connection ended without a Close", cx, now),
+            Stop::Eof if self.kind == Kind::WebSocket => {
+                self.gone(from, "the connection ended without a Close", cx, now)
+            }
             Stop::Eof => self.half_close(from, cx, now),
             Stop::ReadFailed(error) => self.gone(from, &error.to_string(), cx, now),
             Stop::WriteFailed(error) => self.broke(from.other(), error),
@@ -95,7 +97,8 @@ impl<C: Io, U: Io> Relay<C, U> {
                     Violation::Protocol(_) => Reason::ProtocolError,
                     Violation::TooBig { .. } => Reason::MessageTooBig,
                 };
-                let cause = Cause::new(reason).with_detail(format!("{}: {violation}", from.as_str()));
+                let cause =
+                    Cause::new(reason).with_detail(format!("{}: {violation}", from.as_str()));
                 self.end_by(cause, Some(from), None, cx, now);
             }
             Stop::Close { code, text } => self.peer_closed(from, code, text, now),
@@ -124,7 +127,9 @@ impl<C: Io, U: Io> Relay<C, U> {
     /// Ends the stream for `cause`, whose deadline, if one made it, was `due`.
     pub(super) fn end(&mut self, cause: Cause, due: Option<Time>, cx: &mut Context<'_>, now: Time) {
         let silent = match cause.reason {
-            Reason::ClientIdle | Reason::ClientStalled | Reason::NoFirstMessage => Some(End::Client),
+            Reason::ClientIdle | Reason::ClientStalled | Reason::NoFirstMessage => {
+                Some(End::Client)
+            }
             Reason::UpstreamIdle | Reason::UpstreamStalled => Some(End::Upstream),
             _ => None,
         };
@@ -132,12 +137,29 @@ impl<C: Io, U: Io> Relay<C, U> {
     }
 
     /// Fixes the cause. The frames of the side at `fault` cannot be waited for.
-    fn end_by(&mut self, cause: Cause, fault: Option<End>, due: Option<Time>, cx: &mut Context<'_>, now: Time) {
-        let cause = if self.kind == Kind::WebSocket { cause } else { cause.with_code(None) };
+    fn end_by(
+        &mut self,
+        cause: Cause,
+        fault: Option<End>,
+        due: Option<Time>,
+        cx: &mut Context<'_>,
+        now: Time,
+    ) {
+        let cause = if self.kind == Kind::WebSocket {
+            cause
+        } else {
+            cause.with_code(None)
+        };
         let late = due.map(|due| Duration::from_nanos(now.0.saturating_sub(due.0)));
-        self.live.over(cause.clone(), late, self.terms.policy.idle_limit);
-        let reset = self.kind != Kind::WebSocket && matches!(cause.reason, Reason::ClientGone | Reason::UpstreamGone);
-        self.closing = Some(Closing { until: self.close_deadline(now), awaited: None, cause });
+        self.live
+            .over(cause.clone(), late, self.terms.policy.idle_limit);
+        let reset = self.kind != Kind::WebSocket
+            && matches!(cause.reason, Reason::ClientGone | Reason::UpstreamGone);
+        self.closing = Some(Closing {
+            until: self.close_deadline(now),
+            awaited: None,
+            cause,
+        });
         for to in End::BOTH {
             let from = to.other();
             if self.writing[to as usize] == Writing::Ended {
@@ -147,7 +169,8 @@ impl<C: Io, U: Io> Relay<C, U> {
             let edge = self.edge(to);
             if reset {
                 self.writing[to as usize] = Writing::Ending(Ending::Reset);
-            } else if self.kind != Kind::WebSocket || (edge == Edge::Inside && fault == Some(from)) {
+            } else if self.kind != Kind::WebSocket || (edge == Edge::Inside && fault == Some(from))
+            {
                 self.writing[to as usize] = Writing::Ending(Ending::Fin);
             } else if edge == Edge::Inside {
                 self.writing[to as usize] = Writing::Finishing;
@@ -164,7 +187,9 @@ impl<C: Io, U: Io> Relay<C, U> {
     fn send_close(&mut self, to: End, cx: &mut Context<'_>) {
         self.writing[to as usize] = Writing::Ending(Ending::Fin);
         let Some(closing) = &self.closing else { return };
-        let Some(code) = closing.cause.code else { return };
+        let Some(code) = closing.cause.code else {
+            return;
+        };
         let mask = (to == End::Upstream).then(|| self.live.worker.random().random());
         let mut frame = Vec::new();
         websocket::encode_close(Some(code), &closing.cause.text, mask, &mut frame);
@@ -185,9 +210,14 @@ impl<C: Io, U: Io> Relay<C, U> {
         };
         let mut cause = Cause::new(reason).with_code(code);
         cause.text = text.into();
-        self.live.over(cause.clone(), None, self.terms.policy.idle_limit);
+        self.live
+            .over(cause.clone(), None, self.terms.policy.idle_limit);
         let to = from.other();
-        self.closing = Some(Closing { until: self.close_deadline(now), awaited: Some(to), cause });
+        self.closing = Some(Closing {
+            until: self.close_deadline(now),
+            awaited: Some(to),
+            cause,
+        });
         self.forget(from);
         if self.broken.take().is_some() {
             // The closer takes no more bytes: nobody is left to answer.
@@ -243,8 +273,13 @@ impl<C: Io, U: Io> Relay<C, U> {
             End::Client => Reason::ClientClose,
             End::Upstream => Reason::UpstreamClose,
         });
-        self.live.over(cause.clone(), None, self.terms.policy.idle_limit);
-        self.closing = Some(Closing { until: self.close_deadline(now), awaited: None, cause });
+        self.live
+            .over(cause.clone(), None, self.terms.policy.idle_limit);
+        self.closing = Some(Closing {
+            until: self.close_deadline(now),
+            awaited: None,
+            cause,
+        });
     }
 
     /// `end` takes no more bytes. What it said before is still read, and decides what the stream is said to have ended of.
@@ -272,11 +307,18 @@ impl<C: Io, U: Io> Relay<C, U> {
     /// Ready when both sides are done, or when their time is up and what was not done has been reset.
     pub(super) fn rest(&mut self, now: Time) -> Poll<()> {
         self.note_written(now);
-        let late = self.closing.as_ref().is_none_or(|closing| closing.until <= now);
+        let late = self
+            .closing
+            .as_ref()
+            .is_none_or(|closing| closing.until <= now);
         if late && !self.ended() {
             self.reset_unfinished();
         }
-        if late || self.ended() { Poll::Ready(()) } else { Poll::Pending }
+        if late || self.ended() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Whether nothing is left to be done for either side.
@@ -290,7 +332,9 @@ impl<C: Io, U: Io> Relay<C, U> {
     /// `close_timeout` for the answer of a peer starts when the Close it answers is written out.
     fn note_written(&mut self, now: Time) {
         let until = self.close_deadline(now);
-        let Some(awaited) = self.closing.as_ref().and_then(|closing| closing.awaited) else { return };
+        let Some(awaited) = self.closing.as_ref().and_then(|closing| closing.awaited) else {
+            return;
+        };
         if !self.outbox(awaited).waits()
             && let Some(closing) = &mut self.closing
         {
@@ -302,7 +346,8 @@ impl<C: Io, U: Io> Relay<C, U> {
     /// Time is up: what has not ended by itself is reset.
     fn reset_unfinished(&mut self) {
         for end in End::BOTH {
-            let done = self.reading[end as usize] == Reading::Ended && self.writing[end as usize] == Writing::Ended;
+            let done = self.reading[end as usize] == Reading::Ended
+                && self.writing[end as usize] == Writing::Ended;
             if !done {
                 self.reset(end);
             }
@@ -317,7 +362,10 @@ impl<C: Io, U: Io> Relay<C, U> {
     }
 
     fn close_deadline(&self, now: Time) -> Time {
-        Time(now.0.saturating_add(self.terms.policy.close_timeout.as_nanos() as u64))
+        Time(
+            now.0
+                .saturating_add(self.terms.policy.close_timeout.as_nanos() as u64),
+        )
     }
 
     fn outbox(&mut self, to: End) -> &mut super::outbox::Outbox {

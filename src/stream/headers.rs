@@ -1,6 +1,9 @@
 //! What is taken from a head and what is set in it on the way through.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS,
+    TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, uri::Authority};
 
 /// RFC 9110 section 7.6.1, with the older names that appear in the wild.
@@ -16,7 +19,12 @@ const HOP_BY_HOP: [&str; 8] = [
 ];
 
 /// Headers that only sidebeat may set.
-const OURS: [&str; 4] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip"];
+const OURS: [&str; 4] = [
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-real-ip",
+];
 
 /// Tells the app which stream it is talking on.
 pub(super) const STREAM_ID: HeaderName = HeaderName::from_static("sidebeat-stream-id");
@@ -50,7 +58,10 @@ pub(super) fn request(headers: &mut HeaderMap, purpose: Purpose, forwarded: &For
         }
     };
     set(HeaderName::from_static("x-forwarded-for"), &forwarded.chain);
-    set(HeaderName::from_static("x-forwarded-proto"), &forwarded.proto);
+    set(
+        HeaderName::from_static("x-forwarded-proto"),
+        &forwarded.proto,
+    );
     set(HeaderName::from_static("x-real-ip"), &forwarded.client);
     if let Some(id) = &forwarded.stream_id {
         set(STREAM_ID, id);
@@ -67,7 +78,9 @@ pub(super) fn request(headers: &mut HeaderMap, purpose: Purpose, forwarded: &For
 pub(super) fn answer(headers: &mut HeaderMap, purpose: Purpose) {
     // Both lengths in one answer: the chunks are what was read, so the other must not be believed (RFC 9112 6.3).
     let chunked = headers.contains_key(TRANSFER_ENCODING);
-    rebuild(headers, purpose, |name| name.as_str().starts_with("sidebeat-") || (chunked && *name == CONTENT_LENGTH));
+    rebuild(headers, purpose, |name| {
+        name.as_str().starts_with("sidebeat-") || (chunked && *name == CONTENT_LENGTH)
+    });
 }
 
 /// The request target's authority becomes the Host of an origin-form request (RFC 9112 section 3.2.2).
@@ -97,7 +110,9 @@ fn rebuild(headers: &mut HeaderMap, purpose: Purpose, unwanted: impl Fn(&HeaderN
         current = name.or(current);
         let Some(name) = &current else { continue };
         let upgrading = purpose == Purpose::WebSocket && (*name == CONNECTION || *name == UPGRADE);
-        let hop = HOP_BY_HOP.contains(&name.as_str()) || *name == UPGRADE || named.iter().any(|option| name.as_str() == option);
+        let hop = HOP_BY_HOP.contains(&name.as_str())
+            || *name == UPGRADE
+            || named.iter().any(|option| name.as_str() == option);
         match (upgrading, *name == CONNECTION) {
             (true, true) => {
                 headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -114,8 +129,14 @@ fn rebuild(headers: &mut HeaderMap, purpose: Purpose, unwanted: impl Fn(&HeaderN
 }
 
 fn connection_options(headers: &HeaderMap) -> Vec<String> {
-    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(|option| option.trim().to_ascii_lowercase()).collect()
+    let values = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .map(|option| option.trim().to_ascii_lowercase())
+        .collect()
 }
 
 /// PHP and CGI fold `_` and `-` into one: a header that differs from ours only there would be taken for ours.
@@ -131,13 +152,19 @@ mod tests {
     fn map(lines: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
-            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
         }
         headers
     }
 
     fn lines(headers: &HeaderMap) -> Vec<String> {
-        headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
+        headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect()
     }
 
     fn forwarded() -> Forwarded<'static> {
@@ -164,20 +191,33 @@ mod tests {
             ("c", "4"),
         ]);
         request(&mut headers, Purpose::Http, &forwarded());
-        assert_eq!(lines(&headers)[..4], ["host: chat.example", "a: 1", "b: 3", "c: 4"]);
+        assert_eq!(
+            lines(&headers)[..4],
+            ["host: chat.example", "a: 1", "b: 3", "c: 4"]
+        );
     }
 
     #[test]
     fn a_websocket_head_keeps_its_upgrade_in_place() {
-        let mut headers = map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket"), ("a", "1")]);
+        let mut headers = map(&[
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "websocket"),
+            ("a", "1"),
+        ]);
         request(&mut headers, Purpose::WebSocket, &forwarded());
-        assert_eq!(lines(&headers)[..3], ["connection: Upgrade", "upgrade: websocket", "a: 1"]);
+        assert_eq!(
+            lines(&headers)[..3],
+            ["connection: Upgrade", "upgrade: websocket", "a: 1"]
+        );
     }
 
     /// Apache CVE-2022-31813: a Connection header that names ours must not take ours away.
     #[test]
     fn connection_cannot_strip_what_we_set() {
-        let mut headers = map(&[("connection", "X-Forwarded-For, Sidebeat-Stream-Id"), ("x-forwarded-for", "6.6.6.6")]);
+        let mut headers = map(&[
+            ("connection", "X-Forwarded-For, Sidebeat-Stream-Id"),
+            ("x-forwarded-for", "6.6.6.6"),
+        ]);
         request(&mut headers, Purpose::Http, &forwarded());
         assert_eq!(headers["x-forwarded-for"], "192.0.2.1");
         assert_eq!(headers["sidebeat-stream-id"], "id");
@@ -185,7 +225,14 @@ mod tests {
 
     #[test]
     fn forged_headers_go_in_every_spelling() {
-        let forged = ["sidebeat-uid", "sidebeat_uid", "x_forwarded_for", "x-real_ip", "x_forwarded-proto", "forwarded"];
+        let forged = [
+            "sidebeat-uid",
+            "sidebeat_uid",
+            "x_forwarded_for",
+            "x-real_ip",
+            "x_forwarded-proto",
+            "forwarded",
+        ];
         let mut headers = map(&forged.map(|name| (name, "evil")));
         request(&mut headers, Purpose::Http, &forwarded());
         assert!(headers.values().all(|value| value != "evil"), "{headers:?}");

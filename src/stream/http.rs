@@ -49,7 +49,11 @@ pub(super) struct Connection<'a> {
 
 /// Answers requests until one becomes a WebSocket (`Some`) or the connection ends.
 pub(super) async fn serve(attempt: &Attempt, leg: Leg) -> Option<Opened> {
-    let connection = Rc::new(Connection { attempt, switched: RefCell::new(None), asked: Cell::new(false) });
+    let connection = Rc::new(Connection {
+        attempt,
+        switched: RefCell::new(None),
+        asked: Cell::new(false),
+    });
     let limits = &attempt.config.limits;
     let service = {
         let connection = Rc::clone(&connection);
@@ -59,8 +63,15 @@ pub(super) async fn serve(attempt: &Attempt, leg: Leg) -> Option<Opened> {
         })
     };
     let mut builder = http1::Builder::new();
-    builder.preserve_header_case(true).title_case_headers(true).auto_date_header(false).half_close(true);
-    builder.max_buf_size(limits.request_head).timer(TokioTimer::new()).header_read_timeout(limits.handshake_timeout);
+    builder
+        .preserve_header_case(true)
+        .title_case_headers(true)
+        .auto_date_header(false)
+        .half_close(true);
+    builder
+        .max_buf_size(limits.request_head)
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.handshake_timeout);
     let mut serving = builder.serve_connection(TokioIo::new(leg), service);
     let mut deadline = pin!(sleep_until(attempt.deadline));
     let end = poll_fn(|cx| {
@@ -84,7 +95,6 @@ pub(super) async fn serve(attempt: &Attempt, leg: Leg) -> Option<Opened> {
     None
 }
 
-
 impl Connection<'_> {
     async fn answer(&self, request: HttpRequest<Incoming>) -> Response<Body> {
         self.asked.set(true);
@@ -93,11 +103,21 @@ impl Connection<'_> {
             return self.refuse(status, why);
         }
         let has_body = !request.body().is_end_stream();
-        let kind = upgrade::request(request.method(), request.version(), request.headers(), has_body);
+        let kind = upgrade::request(
+            request.method(),
+            request.version(),
+            request.headers(),
+            has_body,
+        );
         if let upgrade::Request::Refuse { status, why } = kind {
             return self.refuse(status, why);
         }
-        if attempt.config.hidden_paths.iter().any(|path| path == request.uri().path()) {
+        if attempt
+            .config
+            .hidden_paths
+            .iter()
+            .any(|path| path == request.uri().path())
+        {
             return self.counted(plain(StatusCode::NOT_FOUND, "not found"));
         }
         if attempt.draining() {
@@ -106,15 +126,17 @@ impl Connection<'_> {
         }
         match kind {
             upgrade::Request::WebSocket { accept } => match attempt.local.shared.permit() {
-                Ok(permit) => opening::websocket(self, request, &accept, permit, Uuid::now_v7()).await,
+                Ok(permit) => {
+                    opening::websocket(self, request, &accept, permit, Uuid::now_v7()).await
+                }
                 Err(rejection) => {
                     attempt.reject(rejection);
                     later(StatusCode::SERVICE_UNAVAILABLE, "too many streams")
                 }
             },
-            _ if attempt.config.http == HttpPolicy::Refuse => {
-                self.counted(upgrade_required("this port serves WebSocket connections only"))
-            }
+            _ if attempt.config.http == HttpPolicy::Refuse => self.counted(upgrade_required(
+                "this port serves WebSocket connections only",
+            )),
             _ => self.counted(opening::ordinary(self, request).await),
         }
     }
@@ -125,7 +147,10 @@ impl Connection<'_> {
             StatusCode::UPGRADE_REQUIRED => upgrade_required(why),
             StatusCode::METHOD_NOT_ALLOWED => {
                 let mut answer = closing(status, why);
-                answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+                answer.headers_mut().insert(
+                    ALLOW,
+                    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+                );
                 answer
             }
             _ => closing(status, why),
@@ -133,12 +158,23 @@ impl Connection<'_> {
     }
 
     fn counted(&self, answer: Response<Body>) -> Response<Body> {
-        self.attempt.local.shared.metrics.http_requests(answer.status()).inc();
+        self.attempt
+            .local
+            .shared
+            .metrics
+            .http_requests(answer.status())
+            .inc();
         answer
     }
 
     /// Counts how a connection without a stream ended and says goodbye to it.
-    async fn finish(&self, mut leg: Leg, ahead: &[u8], end: Option<hyper::Result<()>>, asked: bool) {
+    async fn finish(
+        &self,
+        mut leg: Leg,
+        ahead: &[u8],
+        end: Option<hyper::Result<()>>,
+        asked: bool,
+    ) {
         match end {
             Some(Ok(())) => {}
             // The same timer ends a connection that was kept alive and asks nothing more: that one is no failure.
@@ -150,8 +186,12 @@ impl Connection<'_> {
                     write_answer(&mut leg, "505 HTTP Version Not Supported").await;
                 }
             }
-            Some(Err(error)) if error.is_incomplete_message() && !asked => self.attempt.reject(Rejection::BadRequest),
-            Some(Err(error)) => tracing::debug!(client = %self.attempt.client, %error, "HTTP connection ended"),
+            Some(Err(error)) if error.is_incomplete_message() && !asked => {
+                self.attempt.reject(Rejection::BadRequest)
+            }
+            Some(Err(error)) => {
+                tracing::debug!(client = %self.attempt.client, %error, "HTTP connection ended")
+            }
         }
         linger(leg).await;
     }
@@ -165,46 +205,81 @@ impl Connection<'_> {
 /// What hyper lets through and the specifications do not.
 fn acceptable(request: &HttpRequest<Incoming>) -> Result<(), (StatusCode, &'static str)> {
     if request.method() == Method::CONNECT {
-        return Err((StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not for a reverse proxy"));
+        return Err((
+            StatusCode::METHOD_NOT_ALLOWED,
+            "CONNECT is not for a reverse proxy",
+        ));
     }
     let mut hosts = request.headers().get_all(http::header::HOST).iter();
     match (hosts.next(), hosts.next(), request.version()) {
         (Some(_), None, _) | (None, None, Version::HTTP_10) => {}
-        (None, _, _) => return Err((StatusCode::BAD_REQUEST, "no Host header (RFC 9112 section 3.2)")),
-        (Some(_), Some(_), _) => return Err((StatusCode::BAD_REQUEST, "more than one Host header (RFC 9112 section 3.2)")),
+        (None, _, _) => {
+            return Err((
+                StatusCode::BAD_REQUEST,
+                "no Host header (RFC 9112 section 3.2)",
+            ));
+        }
+        (Some(_), Some(_), _) => {
+            return Err((
+                StatusCode::BAD_REQUEST,
+                "more than one Host header (RFC 9112 section 3.2)",
+            ));
+        }
     }
-    if request.version() == Version::HTTP_10 && request.headers().contains_key(http::header::TRANSFER_ENCODING) {
-        return Err((StatusCode::BAD_REQUEST, "Transfer-Encoding in HTTP/1.0 (RFC 9112 section 6.1)"));
+    if request.version() == Version::HTTP_10
+        && request
+            .headers()
+            .contains_key(http::header::TRANSFER_ENCODING)
+    {
+        return Err((
+            StatusCode::BAD_REQUEST,
+            "Transfer-Encoding in HTTP/1.0 (RFC 9112 section 6.1)",
+        ));
     }
     Ok(())
 }
 
 /// An answer of ours in a sentence.
 pub(super) fn plain(status: StatusCode, why: &'static str) -> Response<Body> {
-    let text = Full::from(format!("{why}\n")).map_err(|never| match never {}).boxed_unsync();
+    let text = Full::from(format!("{why}\n"))
+        .map_err(|never| match never {})
+        .boxed_unsync();
     let mut answer = Response::new(text);
     *answer.status_mut() = status;
-    answer.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     answer
 }
 
 fn closing(status: StatusCode, why: &'static str) -> Response<Body> {
     let mut answer = plain(status, why);
-    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
     answer
 }
 
 fn later(status: StatusCode, why: &'static str) -> Response<Body> {
     let mut answer = closing(status, why);
-    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY));
+    answer
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from_static(RETRY));
     answer
 }
 
 fn upgrade_required(why: &'static str) -> Response<Body> {
     let mut answer = closing(StatusCode::UPGRADE_REQUIRED, why);
-    answer.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-    answer.headers_mut().insert(http::header::UPGRADE, HeaderValue::from_static("websocket"));
-    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade, close"));
+    answer
+        .headers_mut()
+        .insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    answer
+        .headers_mut()
+        .insert(http::header::UPGRADE, HeaderValue::from_static("websocket"));
+    answer
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("Upgrade, close"));
     answer
 }
 

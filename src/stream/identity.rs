@@ -17,10 +17,17 @@ const TAGS_MAX: usize = 32;
 const TAGS: &str = "sidebeat-tags";
 
 /// Looks at the opening request and at the app's 101 answer.
-pub(super) fn of(rules: &[IdentityRule], uri: &Uri, request: &HeaderMap, answer: &HeaderMap) -> Identity {
+pub(super) fn of(
+    rules: &[IdentityRule],
+    uri: &Uri,
+    request: &HeaderMap,
+    answer: &HeaderMap,
+) -> Identity {
     let found = rules.iter().find_map(|rule| {
         let (value, source) = match rule {
-            IdentityRule::ResponseHeader(name) => (header(answer, name.as_str()), UidSource::ResponseHeader),
+            IdentityRule::ResponseHeader(name) => {
+                (header(answer, name.as_str()), UidSource::ResponseHeader)
+            }
             IdentityRule::Query(name) => (query(uri, name), UidSource::Query),
             IdentityRule::Header(name) => (header(request, name.as_str()), UidSource::Header),
             IdentityRule::Cookie(name) => (cookie(request, name), UidSource::Cookie),
@@ -29,7 +36,11 @@ pub(super) fn of(rules: &[IdentityRule], uri: &Uri, request: &HeaderMap, answer:
         acceptable("uid", value?, UID_MAX).map(|uid| (uid, source))
     });
     let (uid, uid_source) = found.unzip();
-    Identity { uid, uid_source, tags: tags(answer) }
+    Identity {
+        uid,
+        uid_source,
+        tags: tags(answer),
+    }
 }
 
 fn header(headers: &HeaderMap, name: &str) -> Option<String> {
@@ -37,8 +48,14 @@ fn header(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 fn query(uri: &Uri, name: &str) -> Option<String> {
-    let pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.into_iter().find(|(key, _)| *key == name).and_then(|(_, value)| percent_decode(value))
+    let pairs = uri
+        .query()?
+        .split('&')
+        .filter_map(|pair| pair.split_once('='));
+    pairs
+        .into_iter()
+        .find(|(key, _)| *key == name)
+        .and_then(|(_, value)| percent_decode(value))
 }
 
 fn percent_decode(text: &str) -> Option<String> {
@@ -58,18 +75,34 @@ fn percent_decode(text: &str) -> Option<String> {
 }
 
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    let lines = headers.get_all(http::header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('"').to_owned())
+    let lines = headers
+        .get_all(http::header::COOKIE)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    let mut pairs = lines
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
+    pairs
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value.trim_matches('"').to_owned())
 }
 
 fn tags(answer: &HeaderMap) -> Vec<Box<str>> {
-    let lines = answer.get_all(TAGS).iter().filter_map(|line| line.to_str().ok());
-    let words = lines.flat_map(|line| line.split(',')).map(str::trim).filter(|tag| !tag.is_empty());
+    let lines = answer
+        .get_all(TAGS)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    let words = lines
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .filter(|tag| !tag.is_empty());
     let mut tags: Vec<Box<str>> = Vec::new();
     for tag in words.filter_map(|tag| acceptable("tag", tag.to_owned(), TAG_MAX)) {
         if tags.len() == TAGS_MAX {
-            tracing::warn!(limit = TAGS_MAX, "more tags than a stream may have, the rest is ignored");
+            tracing::warn!(
+                limit = TAGS_MAX,
+                "more tags than a stream may have, the rest is ignored"
+            );
             break;
         }
         if !tags.contains(&tag) {
@@ -85,7 +118,12 @@ fn acceptable(what: &str, text: String, max: usize) -> Option<Box<str>> {
         return None;
     }
     if text.len() > max || text.chars().any(char::is_control) {
-        tracing::warn!(what, bytes = text.len(), max, "too long or not printable, ignored");
+        tracing::warn!(
+            what,
+            bytes = text.len(),
+            max,
+            "too long or not printable, ignored"
+        );
         return None;
     }
     Some(text.into())
@@ -99,7 +137,10 @@ mod tests {
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
         let pairs = lines.iter().map(|(name, value)| {
-            (http::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+            (
+                http::HeaderName::from_static(name),
+                HeaderValue::from_str(value).unwrap(),
+            )
         });
         pairs.collect()
     }
@@ -114,11 +155,25 @@ mod tests {
         let uri: Uri = "/chat?x=1&uid=a%20b".parse().unwrap();
         let request = headers(&[("cookie", "theme=dark; session=abc")]);
         let answered = of(&rules, &uri, &request, &headers(&[("sidebeat-uid", "42")]));
-        assert_eq!((answered.uid.as_deref(), answered.uid_source), (Some("42"), Some(UidSource::ResponseHeader)));
+        assert_eq!(
+            (answered.uid.as_deref(), answered.uid_source),
+            (Some("42"), Some(UidSource::ResponseHeader))
+        );
         let asked = of(&rules, &uri, &request, &HeaderMap::new());
-        assert_eq!((asked.uid.as_deref(), asked.uid_source), (Some("a b"), Some(UidSource::Query)));
-        let plain = of(&rules, &"/chat".parse().unwrap(), &request, &HeaderMap::new());
-        assert_eq!((plain.uid.as_deref(), plain.uid_source), (Some("abc"), Some(UidSource::Cookie)));
+        assert_eq!(
+            (asked.uid.as_deref(), asked.uid_source),
+            (Some("a b"), Some(UidSource::Query))
+        );
+        let plain = of(
+            &rules,
+            &"/chat".parse().unwrap(),
+            &request,
+            &HeaderMap::new(),
+        );
+        assert_eq!(
+            (plain.uid.as_deref(), plain.uid_source),
+            (Some("abc"), Some(UidSource::Cookie))
+        );
     }
 
     #[test]
@@ -126,7 +181,11 @@ mod tests {
         let rules = [IdentityRule::Query("uid".into())];
         for bad in ["a%00b", "%0a", "%zz", "%f", &"x".repeat(129)] {
             let uri: Uri = format!("/?uid={bad}").parse().unwrap();
-            assert_eq!(of(&rules, &uri, &HeaderMap::new(), &HeaderMap::new()), Identity::default(), "{bad}");
+            assert_eq!(
+                of(&rules, &uri, &HeaderMap::new(), &HeaderMap::new()),
+                Identity::default(),
+                "{bad}"
+            );
         }
     }
 
@@ -134,8 +193,21 @@ mod tests {
     fn tags_are_split_and_bounded() {
         let answer = headers(&[("sidebeat-tags", "room:7, beta,, beta")]);
         let identity = of(&[], &Uri::default(), &HeaderMap::new(), &answer);
-        assert_eq!(identity.tags, ["room:7".into(), "beta".into()] as [Box<str>; 2]);
+        assert_eq!(
+            identity.tags,
+            ["room:7".into(), "beta".into()] as [Box<str>; 2]
+        );
         let many = (0..40).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
-        assert_eq!(of(&[], &Uri::default(), &HeaderMap::new(), &headers(&[("sidebeat-tags", &many)])).tags.len(), 32);
+        assert_eq!(
+            of(
+                &[],
+                &Uri::default(),
+                &HeaderMap::new(),
+                &headers(&[("sidebeat-tags", &many)])
+            )
+            .tags
+            .len(),
+            32
+        );
     }
 }

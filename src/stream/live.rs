@@ -28,7 +28,12 @@ pub(super) struct Live {
 
 impl Live {
     /// Enters the stream: registry, metrics, `opened` event.
-    pub(super) fn enter(entry: Arc<Entry>, local: Rc<Local>, worker: Rc<Worker>, permit: Permit) -> Self {
+    pub(super) fn enter(
+        entry: Arc<Entry>,
+        local: Rc<Local>,
+        worker: Rc<Worker>,
+        permit: Permit,
+    ) -> Self {
         let hooks = &worker.shared.hooks;
         worker.shared.registry.enter(Arc::clone(&entry), || {
             if hooks.wants(EventKind::Opened, &entry.opening.listener) {
@@ -37,11 +42,22 @@ impl Live {
         });
         local.shared.metrics.opened.inc();
         local.shared.metrics.active.inc();
-        Self { entry, local, worker, over: false, _permit: permit }
+        Self {
+            entry,
+            local,
+            worker,
+            over: false,
+            _permit: permit,
+        }
     }
 
     /// Fixes the cause: from here the stream is in no list. Only the first call counts.
-    pub(super) fn over(&mut self, cause: Cause, lateness: Option<Duration>, idle_limit: Option<Duration>) {
+    pub(super) fn over(
+        &mut self,
+        cause: Cause,
+        lateness: Option<Duration>,
+        idle_limit: Option<Duration>,
+    ) {
         if std::mem::replace(&mut self.over, true) {
             return;
         }
@@ -97,7 +113,11 @@ impl Live {
     /// The stream was heard again `after` its limit had run out (observe).
     pub(super) fn heard_again(&self, after: Duration) {
         self.entry.figures.set_overdue(false);
-        self.local.shared.metrics.heard_again.observe(after.as_secs_f64());
+        self.local
+            .shared
+            .metrics
+            .heard_again
+            .observe(after.as_secs_f64());
     }
 
     /// Stores what one turn heard, counted and sent.
@@ -106,13 +126,19 @@ impl Live {
             let tally = turn.tally[from as usize];
             if tally.heard {
                 let at = instant.duration_since(self.entry.opening.instant);
-                self.entry.figures.heard(from, at, tally.bytes, tally.messages);
+                self.entry
+                    .figures
+                    .heard(from, at, tally.bytes, tally.messages);
                 self.local.count(from, tally.bytes, tally.messages);
             }
         }
         for (from, rtt) in &turn.rtts {
             self.local.shared.metrics.pongs(*from).inc();
-            self.local.shared.metrics.rtt(*from).observe(rtt.as_secs_f64());
+            self.local
+                .shared
+                .metrics
+                .rtt(*from)
+                .observe(rtt.as_secs_f64());
             if *from == End::Client {
                 self.entry.figures.answered(*rtt);
             }
@@ -135,8 +161,15 @@ impl Live {
 
     /// Stores the instant at which the stream ends if nothing more is heard.
     pub(super) fn note_deadline(&self, deadline: Option<(Time, Reason)>) {
-        let since = |time| self.worker.clock.instant(time).saturating_duration_since(self.entry.opening.instant);
-        self.entry.figures.set_deadline(deadline.map(|(time, reason)| (since(time), reason)));
+        let since = |time| {
+            self.worker
+                .clock
+                .instant(time)
+                .saturating_duration_since(self.entry.opening.instant)
+        };
+        self.entry
+            .figures
+            .set_deadline(deadline.map(|(time, reason)| (since(time), reason)));
     }
 
     fn closed_record(

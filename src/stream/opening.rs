@@ -47,8 +47,23 @@ pub(super) struct Switched {
 impl Switched {
     /// Both sides together; `ahead` is what the client sent behind its request.
     pub(super) fn opened(self, client: Leg, ahead: Bytes) -> Opened {
-        let Self { id, upstream, ahead: upstream_ahead, agreed, request, permit } = self;
-        Opened { id, client, upstream, ahead: [ahead, upstream_ahead], agreed, request, permit }
+        let Self {
+            id,
+            upstream,
+            ahead: upstream_ahead,
+            agreed,
+            request,
+            permit,
+        } = self;
+        Opened {
+            id,
+            client,
+            upstream,
+            ahead: [ahead, upstream_ahead],
+            agreed,
+            request,
+            permit,
+        }
     }
 }
 
@@ -72,19 +87,40 @@ pub(super) async fn websocket(
     attempt.rewrite(&mut head, &uri, Purpose::WebSocket, Some(id));
     let dialed = match attempt.dial(id).await {
         Ok(dialed) => dialed,
-        Err(rejection) => return failed(attempt, rejection, StatusCode::BAD_GATEWAY, "the app cannot be reached"),
+        Err(rejection) => {
+            return failed(
+                attempt,
+                rejection,
+                StatusCode::BAD_GATEWAY,
+                "the app cannot be reached",
+            );
+        }
     };
-    let Dialed { leg, address, local_address } = dialed;
+    let Dialed {
+        leg,
+        address,
+        local_address,
+    } = dialed;
     let request = HttpRequest::from_parts(head, Empty::<Bytes>::new());
     let limit = attempt.config.answer_timeout;
     let (mut answer, upstream) = match timeout(limit, ask(leg, request)).await {
         Ok(Ok(answered)) => answered,
         Ok(Err(error)) => {
             tracing::debug!(listener = &*attempt.config.name, %error, "no valid answer of the app");
-            return failed(attempt, Rejection::UpstreamProtocolError, StatusCode::BAD_GATEWAY, "the app did not answer in HTTP");
+            return failed(
+                attempt,
+                Rejection::UpstreamProtocolError,
+                StatusCode::BAD_GATEWAY,
+                "the app did not answer in HTTP",
+            );
         }
         Err(_) => {
-            return failed(attempt, Rejection::UpstreamTimeout, StatusCode::GATEWAY_TIMEOUT, "the app did not answer in time");
+            return failed(
+                attempt,
+                Rejection::UpstreamTimeout,
+                StatusCode::GATEWAY_TIMEOUT,
+                "the app did not answer in time",
+            );
         }
     };
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -94,21 +130,44 @@ pub(super) async fn websocket(
     let agreed = match upgrade::response(answer.version(), answer.headers(), &original, accept) {
         Ok(agreed) => agreed,
         Err(why) => {
-            tracing::debug!(listener = &*attempt.config.name, why, "the app's 101 is not valid");
-            return failed(attempt, Rejection::UpstreamProtocolError, StatusCode::BAD_GATEWAY, "the app's 101 is not valid");
+            tracing::debug!(
+                listener = &*attempt.config.name,
+                why,
+                "the app's 101 is not valid"
+            );
+            return failed(
+                attempt,
+                Rejection::UpstreamProtocolError,
+                StatusCode::BAD_GATEWAY,
+                "the app's 101 is not valid",
+            );
         }
     };
     facts.identity = identity::of(&attempt.config.identity, &uri, &original, answer.headers());
     headers::answer(answer.headers_mut(), Purpose::WebSocket);
     let parts = upstream.into_parts();
-    let upstream = Dialed { leg: parts.io.into_inner(), address, local_address };
-    let switched = Switched { id, upstream, ahead: parts.read_buf, agreed, request: facts, permit };
+    let upstream = Dialed {
+        leg: parts.io.into_inner(),
+        address,
+        local_address,
+    };
+    let switched = Switched {
+        id,
+        upstream,
+        ahead: parts.read_buf,
+        agreed,
+        request: facts,
+        permit,
+    };
     connection.switched.replace(Some(switched));
     answer.map(|_| Empty::new().map_err(|never| match never {}).boxed_unsync())
 }
 
 /// Passes an ordinary request and its answer, bodies streaming.
-pub(super) async fn ordinary(connection: &Connection<'_>, request: HttpRequest<Incoming>) -> Response<Body> {
+pub(super) async fn ordinary(
+    connection: &Connection<'_>,
+    request: HttpRequest<Incoming>,
+) -> Response<Body> {
     let attempt = connection.attempt;
     let limit = attempt.config.http_timeout;
     let (mut head, body) = request.into_parts();
@@ -119,26 +178,36 @@ pub(super) async fn ordinary(connection: &Connection<'_>, request: HttpRequest<I
     };
     let request = HttpRequest::from_parts(head, Stalling::new(body, limit));
     match timeout(limit, ask(dialed.leg, request)).await {
-        Ok(Ok((answer, _))) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            plain(StatusCode::BAD_GATEWAY, "the app switched protocols without being asked")
-        }
+        Ok(Ok((answer, _))) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => plain(
+            StatusCode::BAD_GATEWAY,
+            "the app switched protocols without being asked",
+        ),
         Ok(Ok((answer, upstream))) => pass_answer(attempt, answer, upstream),
         Ok(Err(error)) => {
             tracing::debug!(listener = &*attempt.config.name, %error, "no valid answer of the app");
             plain(StatusCode::BAD_GATEWAY, "the app did not answer in HTTP")
         }
-        Err(_) => plain(StatusCode::GATEWAY_TIMEOUT, "the app did not answer in time"),
+        Err(_) => plain(
+            StatusCode::GATEWAY_TIMEOUT,
+            "the app did not answer in time",
+        ),
     }
 }
 
 /// Sends a request and waits for the head of its answer; the connection is still to be driven, or taken apart.
-async fn ask<B>(leg: Leg, request: HttpRequest<B>) -> hyper::Result<(Response<Incoming>, Upstream<B>)>
+async fn ask<B>(
+    leg: Leg,
+    request: HttpRequest<B>,
+) -> hyper::Result<(Response<Incoming>, Upstream<B>)>
 where
     B: HttpBody<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
     let mut builder = http1::Builder::new();
-    builder.preserve_header_case(true).title_case_headers(true).max_buf_size(ANSWER_HEAD);
+    builder
+        .preserve_header_case(true)
+        .title_case_headers(true)
+        .max_buf_size(ANSWER_HEAD);
     let (mut sender, mut upstream) = builder.handshake(TokioIo::new(leg)).await?;
     let mut answer = pin!(sender.send_request(request));
     let mut open = true;
@@ -153,7 +222,11 @@ where
 }
 
 /// An answer other than our own 101 goes on as it is, while the app's connection is driven beside it.
-fn pass_answer<B>(attempt: &Attempt, answer: Response<Incoming>, upstream: Upstream<B>) -> Response<Body>
+fn pass_answer<B>(
+    attempt: &Attempt,
+    answer: Response<Incoming>,
+    upstream: Upstream<B>,
+) -> Response<Body>
 where
     B: HttpBody<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
@@ -170,18 +243,32 @@ where
     answer
 }
 
-fn failed(attempt: &Attempt, rejection: Rejection, status: StatusCode, why: &'static str) -> Response<Body> {
+fn failed(
+    attempt: &Attempt,
+    rejection: Rejection,
+    status: StatusCode,
+    why: &'static str,
+) -> Response<Body> {
     attempt.reject(rejection);
     plain(status, why)
 }
 
 impl Attempt {
     /// Makes a request head ours: origin form, HTTP/1.1, hop-by-hop headers gone, our own set.
-    fn rewrite(&self, head: &mut http::request::Parts, uri: &Uri, purpose: Purpose, id: Option<Uuid>) {
+    fn rewrite(
+        &self,
+        head: &mut http::request::Parts,
+        uri: &Uri,
+        purpose: Purpose,
+        id: Option<Uuid>,
+    ) {
         if let Some(authority) = uri.authority() {
             headers::set_host(&mut head.headers, authority);
         }
-        let target = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let target = uri
+            .path_and_query()
+            .cloned()
+            .unwrap_or_else(|| PathAndQuery::from_static("/"));
         head.uri = Uri::from(target);
         head.version = Version::HTTP_11;
         let trusted = self.trusts(self.client.ip());
@@ -195,12 +282,21 @@ impl Attempt {
                 Some(_) => format!("{}, {peer}", chain(&head.headers)),
                 None => peer,
             },
-            client: self.forwarded_client(&head.headers).unwrap_or(self.client).ip().to_string(),
+            client: self
+                .forwarded_client(&head.headers)
+                .unwrap_or(self.client)
+                .ip()
+                .to_string(),
             proto: kept("x-forwarded-proto").unwrap_or_else(|| match self.config.protocol {
                 Protocol::Wss | Protocol::Tls => "https".into(),
                 Protocol::Ws | Protocol::Tcp => "http".into(),
             }),
-            host: head.headers.get("x-forwarded-host").filter(|_| trusted).or(head.headers.get(http::header::HOST)).cloned(),
+            host: head
+                .headers
+                .get("x-forwarded-host")
+                .filter(|_| trusted)
+                .or(head.headers.get(http::header::HOST))
+                .cloned(),
             stream_id: id.map(|id| id.to_string()),
             certificate_subject: self.certificate_subject.as_deref(),
         };
@@ -208,10 +304,17 @@ impl Attempt {
     }
 
     fn facts(&self, uri: &Uri, headers: &HeaderMap) -> Request {
-        let header = |name| headers.get(name).map(|value: &http::HeaderValue| shown(value.as_bytes()));
+        let header = |name| {
+            headers
+                .get(name)
+                .map(|value: &http::HeaderValue| shown(value.as_bytes()))
+        };
         Request {
             client: self.forwarded_client(headers),
-            host: uri.authority().map(|authority| shown(authority.as_str().as_bytes())).or_else(|| header(http::header::HOST)),
+            host: uri
+                .authority()
+                .map(|authority| shown(authority.as_str().as_bytes()))
+                .or_else(|| header(http::header::HOST)),
             path: Some(shown(uri.path().as_bytes())),
             user_agent: header(http::header::USER_AGENT),
             identity: Default::default(),
@@ -226,28 +329,45 @@ impl Attempt {
         let chain = chain(headers);
         let mut hops = chain.rsplit(',').map(|hop| address(hop.trim()));
         // An entry that is no address ends the part of the chain that can be believed.
-        let client = hops.by_ref().map_while(|hop| hop).find(|hop| !self.trusts(hop.ip()));
-        client.or_else(|| chain.split(',').next().and_then(|first| address(first.trim())))
+        let client = hops
+            .by_ref()
+            .map_while(|hop| hop)
+            .find(|hop| !self.trusts(hop.ip()));
+        client.or_else(|| {
+            chain
+                .split(',')
+                .next()
+                .and_then(|first| address(first.trim()))
+        })
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        self.config.trusted_proxies.iter().any(|network| network.contains(&address))
+        self.config
+            .trusted_proxies
+            .iter()
+            .any(|network| network.contains(&address))
     }
 
     /// Whether messages of this listener must be readable, so that compression is not offered to the app.
     fn reads_messages(&self) -> bool {
-        self.config.ping_reply.is_some() || self.config.identity.contains(&IdentityRule::FirstMessage)
+        self.config.ping_reply.is_some()
+            || self.config.identity.contains(&IdentityRule::FirstMessage)
     }
 }
 
 fn chain(headers: &HeaderMap) -> String {
-    let lines = headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok());
+    let lines = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|line| line.to_str().ok());
     lines.collect::<Vec<_>>().join(", ")
 }
 
 fn address(hop: &str) -> Option<SocketAddr> {
     let bare = hop.trim_start_matches('[').trim_end_matches(']');
-    hop.parse().ok().or_else(|| bare.parse().ok().map(|ip| SocketAddr::new(ip, 0)))
+    hop.parse()
+        .ok()
+        .or_else(|| bare.parse().ok().map(|ip| SocketAddr::new(ip, 0)))
 }
 
 /// Client text as records and logs may hold it: cut, control bytes escaped.
@@ -255,7 +375,11 @@ fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut shown = String::with_capacity(text.len().min(TEXT_MAX));
     for character in text.chars() {
-        let piece = if character.is_control() { character.escape_default().to_string() } else { character.to_string() };
+        let piece = if character.is_control() {
+            character.escape_default().to_string()
+        } else {
+            character.to_string()
+        };
         if shown.len() + piece.len() > TEXT_MAX {
             break;
         }
@@ -273,7 +397,11 @@ struct Stalling<B> {
 
 impl<B> Stalling<B> {
     fn new(body: B, limit: Duration) -> Self {
-        Self { body, limit, timer: None }
+        Self {
+            body,
+            limit,
+            timer: None,
+        }
     }
 }
 
@@ -281,14 +409,20 @@ impl HttpBody for Stalling<Incoming> {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.timer = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let limit = self.limit;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
-        timer.as_mut().poll(cx).map(|()| Some(Err("the body stalled for http_timeout".into())))
+        timer
+            .as_mut()
+            .poll(cx)
+            .map(|()| Some(Err("the body stalled for http_timeout".into())))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -50,7 +50,12 @@ impl Outbox {
     }
 
     /// Hands `bytes` to the side and keeps what it does not take.
-    pub(super) fn send<T: Io>(&mut self, to: &mut T, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn send<T: Io>(
+        &mut self,
+        to: &mut T,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> io::Result<()> {
         let mut rest = bytes;
         while self.pending.is_empty() && !rest.is_empty() {
             match Pin::new(&mut *to).poll_write(cx, rest) {
@@ -76,12 +81,19 @@ impl Outbox {
         token: Option<[u8; 8]>,
     ) -> io::Result<()> {
         self.send(to, cx, bytes)?;
-        self.heartbeat = Some(Heartbeat { left: self.pending.len() - self.at, token });
+        self.heartbeat = Some(Heartbeat {
+            left: self.pending.len() - self.at,
+            token,
+        });
         Ok(())
     }
 
     /// Moves what waits. The buffer is given back as soon as it is empty.
-    pub(super) fn flush<T: Io>(&mut self, to: &mut T, cx: &mut Context<'_>) -> io::Result<Appetite> {
+    pub(super) fn flush<T: Io>(
+        &mut self,
+        to: &mut T,
+        cx: &mut Context<'_>,
+    ) -> io::Result<Appetite> {
         let before = (self.at, self.pending.len(), to.raw_bytes_written());
         while self.at < self.pending.len() {
             match Pin::new(&mut *to).poll_write(cx, &self.pending[self.at..]) {

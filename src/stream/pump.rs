@@ -69,7 +69,11 @@ impl Beat {
     pub(crate) fn new(data: &Payload, websocket: bool) -> Self {
         let mut wire = Vec::new();
         if websocket {
-            let opcode = if data.binary { websocket::OPCODE_BINARY } else { websocket::OPCODE_TEXT };
+            let opcode = if data.binary {
+                websocket::OPCODE_BINARY
+            } else {
+                websocket::OPCODE_TEXT
+            };
             websocket::encode(opcode, &data.bytes, None, &mut wire);
         } else {
             wire.extend_from_slice(&data.bytes);
@@ -106,7 +110,13 @@ pub(super) enum Stop {
 
 impl Pump {
     pub(super) fn new(from: End, scanner: Scanner) -> Self {
-        Self { from, scanner, held: Vec::new(), outbox: Outbox::default(), wish: None }
+        Self {
+            from,
+            scanner,
+            held: Vec::new(),
+            outbox: Outbox::default(),
+            wish: None,
+        }
     }
 
     /// Where an insertion would land.
@@ -179,10 +189,16 @@ impl Pump {
     }
 
     /// Reads and forgets; returns how many bytes there were.
-    pub(super) fn discard<F: Io>(from: &mut F, cx: &mut Context<'_>, worker: &Worker) -> Poll<io::Result<usize>> {
+    pub(super) fn discard<F: Io>(
+        from: &mut F,
+        cx: &mut Context<'_>,
+        worker: &Worker,
+    ) -> Poll<io::Result<usize>> {
         let mut scratch = worker.scratch();
         let mut buffer = ReadBuf::new(&mut scratch);
-        Pin::new(from).poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
+        Pin::new(from)
+            .poll_read(cx, &mut buffer)
+            .map_ok(|()| buffer.filled().len())
     }
 
     /// At the end of the input: what was held back to be judged whole passes as it is.
@@ -192,7 +208,12 @@ impl Pump {
     }
 
     /// Puts a heartbeat into this direction now.
-    pub(super) fn beat<T: Io>(&mut self, to: &mut T, cx: &mut Context<'_>, turn: &mut Turn<'_>) -> Result<(), Stop> {
+    pub(super) fn beat<T: Io>(
+        &mut self,
+        to: &mut T,
+        cx: &mut Context<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Stop> {
         let end = self.from.other();
         self.wish = None;
         turn.heart.ping_queued(end);
@@ -211,7 +232,12 @@ impl Pump {
     }
 
     /// Moves what waits and tells the heart how the side takes it.
-    pub(super) fn flush<T: Io>(&mut self, to: &mut T, cx: &mut Context<'_>, turn: &mut Turn<'_>) -> Result<(), Stop> {
+    pub(super) fn flush<T: Io>(
+        &mut self,
+        to: &mut T,
+        cx: &mut Context<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Stop> {
         let end = self.from.other();
         match self.outbox.flush(to, cx).map_err(Stop::WriteFailed)? {
             Appetite::Free => {}

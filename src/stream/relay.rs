@@ -43,7 +43,10 @@ impl Terms {
         let websocket = matches!(config.protocol, Protocol::Ws | Protocol::Wss);
         Self {
             policy: config.heartbeat.clone(),
-            beat: config.ping_data.as_ref().map(|data| Beat::new(data, websocket)),
+            beat: config
+                .ping_data
+                .as_ref()
+                .map(|data| Beat::new(data, websocket)),
             spread,
         }
     }
@@ -77,7 +80,13 @@ pub(super) type Ahead = [Bytes; 2];
 
 impl<C: Io, U: Io> Relay<C, U> {
     /// A relay whose opening counts from now.
-    pub(super) fn new(client: C, upstream: U, scanners: [Scanner; 2], kind: Kind, live: Live) -> Self {
+    pub(super) fn new(
+        client: C,
+        upstream: U,
+        scanners: [Scanner; 2],
+        kind: Kind,
+        live: Live,
+    ) -> Self {
         let [from_client, from_upstream] = scanners;
         let (now, _) = live.worker.clock.now();
         let seed = live.worker.random().random();
@@ -145,8 +154,15 @@ impl<C: Io, U: Io> Relay<C, U> {
     }
 
     /// Sets the timer only when the deadline came nearer: one that moved away is looked at when the timer fires.
-    fn arm(&mut self, until: Option<Time>, mut sleep: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(until) = until else { return Poll::Pending };
+    fn arm(
+        &mut self,
+        until: Option<Time>,
+        mut sleep: Pin<&mut Sleep>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let Some(until) = until else {
+            return Poll::Pending;
+        };
         let until = self.live.worker.clock.instant(until);
         if self.armed.is_some_and(|armed| armed <= until) {
             return Poll::Pending;
@@ -166,7 +182,8 @@ impl<C: Io, U: Io> Relay<C, U> {
                 }
                 Command::PolicyChanged => {
                     let terms = self.live.local.shared.terms.load_full();
-                    self.heart.policy_changed(&self.terms.policy, &terms.policy, now, terms.spread);
+                    self.heart
+                        .policy_changed(&self.terms.policy, &terms.policy, now, terms.spread);
                     self.live.entry.figures.set_overdue(false);
                     self.terms = terms;
                     self.armed = None;
@@ -178,9 +195,21 @@ impl<C: Io, U: Io> Relay<C, U> {
     /// Moves bytes both ways until nothing moves; returns what a side did that needs a decision.
     fn pump(&mut self, cx: &mut Context<'_>, now: Time, instant: Instant) -> Option<(End, Stop)> {
         // The last words of a broken side are read to their end: there is only what its socket still holds.
-        let budget = if self.broken.is_some() { usize::MAX } else { BUDGET };
+        let budget = if self.broken.is_some() {
+            usize::MAX
+        } else {
+            BUDGET
+        };
         let (parts, mut turn) = self.split(now);
-        let Parts { client, upstream, up, down, reading, writing, live } = parts;
+        let Parts {
+            client,
+            upstream,
+            up,
+            down,
+            reading,
+            writing,
+            live,
+        } = parts;
         let mut stopped = None;
         for steps in 1.. {
             let mut moved = false;
@@ -214,7 +243,17 @@ impl<C: Io, U: Io> Relay<C, U> {
             if bytes.is_empty() {
                 continue;
             }
-            let (Parts { client, upstream, up, down, live, .. }, mut turn) = self.split(now);
+            let (
+                Parts {
+                    client,
+                    upstream,
+                    up,
+                    down,
+                    live,
+                    ..
+                },
+                mut turn,
+            ) = self.split(now);
             let passed = match from {
                 End::Client => up.pass_ahead(bytes, upstream, cx, &mut turn),
                 End::Upstream => down.pass_ahead(bytes, client, cx, &mut turn),
@@ -228,7 +267,18 @@ impl<C: Io, U: Io> Relay<C, U> {
 
     /// The parts of the relay that one turn works on, borrowed apart from each other.
     fn split(&mut self, now: Time) -> (Parts<'_, C, U>, Turn<'_>) {
-        let Self { client, upstream, up, down, reading, writing, heart, live, terms, .. } = self;
+        let Self {
+            client,
+            upstream,
+            up,
+            down,
+            reading,
+            writing,
+            heart,
+            live,
+            terms,
+            ..
+        } = self;
         let turn = Turn {
             worker: &live.worker,
             heart,
@@ -238,21 +288,37 @@ impl<C: Io, U: Io> Relay<C, U> {
             rtts: Vec::new(),
             sent: [0; 2],
         };
-        (Parts { client, upstream, up, down, reading, writing, live }, turn)
+        (
+            Parts {
+                client,
+                upstream,
+                up,
+                down,
+                reading,
+                writing,
+                live,
+            },
+            turn,
+        )
     }
 
     /// Does what the heart says; returns when to ask it again.
     fn ask_heart(&mut self, cx: &mut Context<'_>, now: Time) -> Option<Time> {
         loop {
             match self.heart.verdict(now, &self.terms.policy) {
-                Verdict::Wait { until, ping_client, ping_upstream } => {
+                Verdict::Wait {
+                    until,
+                    ping_client,
+                    ping_upstream,
+                } => {
                     let placed = self.place(End::Client, ping_client, cx, now)
                         | self.place(End::Upstream, ping_upstream, cx, now);
                     if self.closing.is_some() {
                         return None;
                     }
                     if !placed {
-                        self.live.note_deadline(self.heart.deadline(&self.terms.policy));
+                        self.live
+                            .note_deadline(self.heart.deadline(&self.terms.policy));
                         return until;
                     }
                 }
@@ -274,7 +340,17 @@ impl<C: Io, U: Io> Relay<C, U> {
     /// Puts a due heartbeat for `to` in if the direction stands at a fitting edge, else leaves the wish with its pump.
     fn place(&mut self, to: End, place: Option<Place>, cx: &mut Context<'_>, now: Time) -> bool {
         let data = to == End::Client && self.terms.beat.is_some();
-        let (Parts { client, upstream, up, down, live, .. }, mut turn) = self.split(now);
+        let (
+            Parts {
+                client,
+                upstream,
+                up,
+                down,
+                live,
+                ..
+            },
+            mut turn,
+        ) = self.split(now);
         let pump = match to {
             End::Client => down,
             End::Upstream => up,
@@ -351,7 +427,11 @@ fn advance<F: Io, T: Io>(
                 *left -= count;
                 Step::Moved
             }
-            Poll::Ready(Ok(_)) => return Err(Stop::ReadFailed(io::Error::other("too much data after its Close"))),
+            Poll::Ready(Ok(_)) => {
+                return Err(Stop::ReadFailed(io::Error::other(
+                    "too much data after its Close",
+                )));
+            }
             Poll::Ready(Err(error)) => return Err(Stop::ReadFailed(error)),
         },
         Reading::Ended => Step::Dry,

@@ -64,16 +64,30 @@ pub(super) struct Setup {
 
 impl Setup {
     pub(super) fn websocket(heartbeat: &'static str) -> Self {
-        Self { protocol: "ws", heartbeat, keys: "", pipe: 1024, ahead: [b"", b""] }
+        Self {
+            protocol: "ws",
+            heartbeat,
+            keys: "",
+            pipe: 1024,
+            ahead: [b"", b""],
+        }
     }
 
     pub(super) fn tcp(heartbeat: &'static str) -> Self {
-        Self { protocol: "tcp", ..Self::websocket(heartbeat) }
+        Self {
+            protocol: "tcp",
+            ..Self::websocket(heartbeat)
+        }
     }
 
     fn config(&self) -> (Arc<config::Listener>, config::Config) {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        let Self { protocol, heartbeat, keys, .. } = self;
+        let Self {
+            protocol,
+            heartbeat,
+            keys,
+            ..
+        } = self;
         writeln!(
             file,
             "listeners: {{ main: {{ listen: '{protocol}://127.0.0.1:0', upstream: '{protocol}://127.0.0.1:1', \
@@ -90,11 +104,25 @@ impl Setup {
         let (listener, config) = self.config();
         let metrics = Arc::new(Metrics::new());
         let hook_metrics = HookMetrics::register(metrics.registry());
-        let hooks = Hooks::start(&config.hooks, hook_metrics, &tokio::runtime::Handle::current()).unwrap();
-        let shared = Shared::new(Arc::clone(&metrics), Arc::new(Health::new(1)), hooks, &config.drain);
+        let hooks = Hooks::start(
+            &config.hooks,
+            hook_metrics,
+            &tokio::runtime::Handle::current(),
+        )
+        .unwrap();
+        let shared = Shared::new(
+            Arc::clone(&metrics),
+            Arc::new(Health::new(1)),
+            hooks,
+            &config.drain,
+        );
         let loaded = Loaded::read(&listener).unwrap();
-        let shared_listener =
-            Listener::new(loaded, Duration::from_secs(10), metrics.listener("main"), shared.stream_counter());
+        let shared_listener = Listener::new(
+            loaded,
+            Duration::from_secs(10),
+            metrics.listener("main"),
+            shared.stream_counter(),
+        );
         let shared_listener = Arc::new(shared_listener.unwrap());
         let worker = Worker::new(0, shared);
         let (client, outer) = tokio::io::duplex(self.pipe);
@@ -108,15 +136,22 @@ impl Setup {
         let live = Live::enter(entry, local, Rc::clone(&worker), permit);
         let (kind, scanners) = scanners(&listener, &Agreed::default());
         let ended = Rc::new(Cell::new(None));
-        let relay = relay::Relay::new(outer, inner, scanners, kind, live).run(self.ahead.map(Bytes::from_static));
+        let relay = relay::Relay::new(outer, inner, scanners, kind, live)
+            .run(self.ahead.map(Bytes::from_static));
         let note = Rc::clone(&ended);
         let task = tokio::task::spawn_local(async move {
             relay.await;
             note.set(Some(Instant::now()));
         });
         Bench {
-            client: Peer { pipe: client, end: End::Client },
-            app: Peer { pipe: app, end: End::Upstream },
+            client: Peer {
+                pipe: client,
+                end: End::Client,
+            },
+            app: Peer {
+                pipe: app,
+                end: End::Upstream,
+            },
             worker,
             listener: shared_listener,
             home,
@@ -170,8 +205,16 @@ impl Bench {
         assert_eq!(self.worker.streams(), 0, "the slot is free again");
         assert_eq!(self.listener.streams(), 0, "the permit is back");
         let metrics = &self.listener.metrics;
-        assert_eq!((metrics.active.get(), metrics.closing.get()), (0, 0), "no gauge is left behind");
-        self.ended.get().unwrap().duration_since(self.began).as_secs_f64()
+        assert_eq!(
+            (metrics.active.get(), metrics.closing.get()),
+            (0, 0),
+            "no gauge is left behind"
+        );
+        self.ended
+            .get()
+            .unwrap()
+            .duration_since(self.began)
+            .as_secs_f64()
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -194,7 +237,11 @@ impl Bench {
     /// What a reload does.
     pub(super) fn replace_policy(&self, policy: Policy) {
         let spread = Duration::from_secs(10);
-        self.listener.terms.store(Arc::new(Terms { policy, beat: None, spread }));
+        self.listener.terms.store(Arc::new(Terms {
+            policy,
+            beat: None,
+            spread,
+        }));
         self.worker.policies_changed();
     }
 
@@ -251,7 +298,8 @@ impl Peer {
     }
 
     pub(super) async fn send_text(&mut self, text: &str) {
-        self.send_frame(websocket::OPCODE_TEXT, text.as_bytes()).await;
+        self.send_frame(websocket::OPCODE_TEXT, text.as_bytes())
+            .await;
     }
 
     pub(super) async fn send_close(&mut self, code: u16, text: &str) {
@@ -272,7 +320,11 @@ impl Peer {
         }
         self.pipe.read_exact(&mut head[1..]).await.unwrap();
         let masked = head[1] & 0x80 != 0;
-        assert_eq!(masked, self.end == End::Upstream, "frames to the app are masked, frames to a client are not");
+        assert_eq!(
+            masked,
+            self.end == End::Upstream,
+            "frames to the app are masked, frames to a client are not"
+        );
         let length = match head[1] & 0x7f {
             126 => u64::from(self.pipe.read_u16().await.unwrap()),
             127 => self.pipe.read_u64().await.unwrap(),

@@ -16,27 +16,47 @@ fn a_clients_close_passes_untouched_and_the_answer_passes_back() {
     in_virtual_time(async {
         let mut bench = Setup::websocket(QUIET).open();
         bench.client.send_close(4001, "bye").await;
-        assert_eq!(bench.app.hear().await, Heard::Close(Some(4001), "bye".into()));
+        assert_eq!(
+            bench.app.hear().await,
+            Heard::Close(Some(4001), "bye".into())
+        );
         bench.app.send_text("last words").await;
         bench.app.send_close(4001, "bye too").await;
-        assert_eq!(bench.client.hear().await, Heard::Data(b"last words".to_vec()));
-        assert_eq!(bench.client.hear().await, Heard::Close(Some(4001), "bye too".into()));
-        assert_eq!((bench.client.hear().await, bench.app.hear().await), (Heard::Fin, Heard::Fin));
+        assert_eq!(
+            bench.client.hear().await,
+            Heard::Data(b"last words".to_vec())
+        );
+        assert_eq!(
+            bench.client.hear().await,
+            Heard::Close(Some(4001), "bye too".into())
+        );
+        assert_eq!(
+            (bench.client.hear().await, bench.app.hear().await),
+            (Heard::Fin, Heard::Fin)
+        );
         bench.client.fin().await;
         bench.app.fin().await;
         assert!(bench.ended().await < 0.1);
         let (record, _) = bench.closed().await;
-        assert_eq!((record.reason, record.by, record.close_code), ("client_close", "client", Some(4001)));
+        assert_eq!(
+            (record.reason, record.by, record.close_code),
+            ("client_close", "client", Some(4001))
+        );
         assert_eq!(record.close_reason.as_deref(), Some("bye"));
     });
 }
 
 #[test]
-fn an_apps_close_passes_and_a_client_that_never_answers_is_waited_for_no_longer_than_close_timeout() {
+fn an_apps_close_passes_and_a_client_that_never_answers_is_waited_for_no_longer_than_close_timeout()
+{
     in_virtual_time(async {
-        let mut bench = Setup::websocket("{ idle_limit: off, ping: off, close_timeout: 7s }").open();
+        let mut bench =
+            Setup::websocket("{ idle_limit: off, ping: off, close_timeout: 7s }").open();
         bench.app.send_close(1000, "").await;
-        assert_eq!(bench.client.hear().await, Heard::Close(Some(1000), String::new()));
+        assert_eq!(
+            bench.client.hear().await,
+            Heard::Close(Some(1000), String::new())
+        );
         let ended = bench.ended().await;
         assert!((7.0..7.01).contains(&ended), "{ended}");
         assert_eq!(bench.reason().await, "upstream_close");
@@ -52,7 +72,10 @@ fn a_client_that_vanishes_leaves_the_app_a_fin_without_close() {
         assert_eq!(bench.app.hear().await, Heard::Data(b"hi".to_vec()));
         assert_eq!(bench.app.hear().await, Heard::Fin);
         let (record, _) = bench.closed().await;
-        assert_eq!((record.reason, record.by, record.close_code), ("client_gone", "client", None));
+        assert_eq!(
+            (record.reason, record.by, record.close_code),
+            ("client_gone", "client", None)
+        );
     });
 }
 
@@ -61,7 +84,10 @@ fn an_app_that_vanishes_leaves_the_client_a_close() {
     in_virtual_time(async {
         let mut bench = Setup::websocket(QUIET).open();
         bench.app.fin().await;
-        assert_eq!(bench.client.hear().await, Heard::Close(Some(1001), "upstream_gone".into()));
+        assert_eq!(
+            bench.client.hear().await,
+            Heard::Close(Some(1001), "upstream_gone".into())
+        );
         assert_eq!(bench.client.hear().await, Heard::Fin);
         bench.client.fin().await;
         assert!(bench.ended().await < 0.1);
@@ -75,7 +101,11 @@ fn an_app_that_vanishes_in_mid_frame_leaves_a_fin_alone() {
         let frame = bench.app.frame(OPCODE_BINARY, &[9; 100]);
         bench.app.send(&frame[..50]).await;
         bench.app.fin().await;
-        assert_eq!(bench.client.rest().await, frame[..50], "a Close inside a frame would be payload");
+        assert_eq!(
+            bench.client.rest().await,
+            frame[..50],
+            "a Close inside a frame would be payload"
+        );
         assert_eq!(bench.reason().await, "upstream_gone");
     });
 }
@@ -88,12 +118,18 @@ fn a_frame_under_way_may_finish_in_a_drain_and_nothing_passes_after_it() {
         bench.app.send(&frame[..50]).await;
         bench.client.read(50).await;
         bench.command(Command::Close(bench.worker.shared.drain_cause()));
-        assert_eq!(bench.app.hear().await, Heard::Close(Some(1012), "drain".into()));
+        assert_eq!(
+            bench.app.hear().await,
+            Heard::Close(Some(1012), "drain".into())
+        );
         let mut more = frame[50..].to_vec();
         more.extend(bench.app.frame(OPCODE_TEXT, b"too late"));
         bench.app.send(&more).await;
         assert_eq!(bench.client.read(52).await, frame[50..]);
-        assert_eq!(bench.client.hear().await, Heard::Close(Some(1012), "drain".into()));
+        assert_eq!(
+            bench.client.hear().await,
+            Heard::Close(Some(1012), "drain".into())
+        );
         assert_eq!(bench.client.hear().await, Heard::Fin);
     });
 }
@@ -101,7 +137,8 @@ fn a_frame_under_way_may_finish_in_a_drain_and_nothing_passes_after_it() {
 #[test]
 fn a_frame_that_never_finishes_ends_at_close_timeout() {
     in_virtual_time(async {
-        let mut bench = Setup::websocket("{ idle_limit: off, ping: off, close_timeout: 3s }").open();
+        let mut bench =
+            Setup::websocket("{ idle_limit: off, ping: off, close_timeout: 3s }").open();
         let frame = bench.app.frame(OPCODE_BINARY, &[9; 100]);
         bench.app.send(&frame[..50]).await;
         bench.client.read(50).await;
@@ -118,8 +155,15 @@ fn the_frame_of_a_silent_client_is_not_waited_for() {
         let mut bench = Setup::websocket("{ idle_limit: 20s, ping: off }").open();
         let frame = bench.client.frame(OPCODE_BINARY, &[9; 100]);
         bench.client.send(&frame[..50]).await;
-        assert_eq!(bench.app.rest().await, frame[..50], "FIN at once and no Close");
-        assert_eq!(bench.client.hear().await, Heard::Close(Some(1001), "client_idle".into()));
+        assert_eq!(
+            bench.app.rest().await,
+            frame[..50],
+            "FIN at once and no Close"
+        );
+        assert_eq!(
+            bench.client.hear().await,
+            Heard::Close(Some(1001), "client_idle".into())
+        );
         assert!((20.0..20.01).contains(&bench.closed().await.1));
     });
 }
@@ -130,11 +174,25 @@ fn a_violation_is_1002_to_both_and_names_who() {
         let mut bench = Setup::websocket(QUIET).open();
         bench.client.send_text("fine").await;
         bench.client.send(&[0xf1, 0x80, 0, 0, 0, 0]).await;
-        assert_eq!(bench.app.hear().await, Heard::Data(b"fine".to_vec()), "what was right before it passes");
-        assert_eq!(bench.app.hear().await, Heard::Close(Some(1002), "protocol_error".into()));
-        assert_eq!(bench.client.hear().await, Heard::Close(Some(1002), "protocol_error".into()));
+        assert_eq!(
+            bench.app.hear().await,
+            Heard::Data(b"fine".to_vec()),
+            "what was right before it passes"
+        );
+        assert_eq!(
+            bench.app.hear().await,
+            Heard::Close(Some(1002), "protocol_error".into())
+        );
+        assert_eq!(
+            bench.client.hear().await,
+            Heard::Close(Some(1002), "protocol_error".into())
+        );
         let (record, _) = bench.closed().await;
-        assert!(record.detail.as_deref().unwrap().starts_with("client: "), "{:?}", record.detail);
+        assert!(
+            record.detail.as_deref().unwrap().starts_with("client: "),
+            "{:?}",
+            record.detail
+        );
         assert_eq!(record.reason, "protocol_error");
     });
 }
@@ -143,10 +201,20 @@ fn a_violation_is_1002_to_both_and_names_who() {
 fn a_message_over_the_limit_is_1009_before_any_of_it_passes() {
     in_virtual_time(async {
         let keys = "limits: { message: 64B },";
-        let mut bench = Setup { keys, ..Setup::websocket(QUIET) }.open();
+        let mut bench = Setup {
+            keys,
+            ..Setup::websocket(QUIET)
+        }
+        .open();
         bench.client.send_frame(OPCODE_BINARY, &[1; 65]).await;
-        assert_eq!(bench.app.hear().await, Heard::Close(Some(1009), "message_too_big".into()));
-        assert_eq!(bench.client.hear().await, Heard::Close(Some(1009), "message_too_big".into()));
+        assert_eq!(
+            bench.app.hear().await,
+            Heard::Close(Some(1009), "message_too_big".into())
+        );
+        assert_eq!(
+            bench.client.hear().await,
+            Heard::Close(Some(1009), "message_too_big".into())
+        );
     });
 }
 
@@ -154,7 +222,11 @@ fn a_message_over_the_limit_is_1009_before_any_of_it_passes() {
 #[test]
 fn endless_talk_after_a_close_is_cut_at_a_mebibyte() {
     in_virtual_time(async {
-        let mut bench = Setup { pipe: 4096, ..Setup::websocket("{ close_timeout: 60s }") }.open();
+        let mut bench = Setup {
+            pipe: 4096,
+            ..Setup::websocket("{ close_timeout: 60s }")
+        }
+        .open();
         bench.command(Command::Close(bench.worker.shared.drain_cause()));
         bench.app.fin().await;
         let mut sent = 0;
@@ -177,8 +249,14 @@ fn half_closed_and_silent_ends_at_its_limit() {
         bench.app.send(b"part").await;
         assert_eq!(bench.client.read(4).await, b"part");
         let (record, after) = bench.closed().await;
-        assert_eq!((record.reason, record.close_code), ("half_close_timeout", None));
-        assert!((50.0..50.01).contains(&after), "30 s after the last byte of the other side: {after}");
+        assert_eq!(
+            (record.reason, record.close_code),
+            ("half_close_timeout", None)
+        );
+        assert!(
+            (50.0..50.01).contains(&after),
+            "30 s after the last byte of the other side: {after}"
+        );
         assert_eq!(bench.client.rest().await, b"");
     });
 }

@@ -16,7 +16,8 @@ fn seconds(n: u64) -> Duration {
 #[test]
 fn a_silent_client_is_asked_and_then_given_up_at_the_limit() {
     in_virtual_time(async {
-        let mut bench = Setup::websocket("{ idle_limit: 55s, ping: { interval: 25s, jitter: 0% } }").open();
+        let mut bench =
+            Setup::websocket("{ idle_limit: 55s, ping: { interval: 25s, jitter: 0% } }").open();
         let mut pings = Vec::new();
         let close = loop {
             match bench.client.hear().await {
@@ -26,14 +27,29 @@ fn a_silent_client_is_asked_and_then_given_up_at_the_limit() {
         };
         assert_eq!(close, Heard::Close(Some(1001), "client_idle".into()));
         let first = pings[0].0;
-        assert!((12.5..=25.002).contains(&first), "the first from (interval/2, interval]: {first}");
-        assert!((pings[1].0 - first - 25.0).abs() < 0.01, "then one an interval");
+        assert!(
+            (12.5..=25.002).contains(&first),
+            "the first from (interval/2, interval]: {first}"
+        );
+        assert!(
+            (pings[1].0 - first - 25.0).abs() < 0.01,
+            "then one an interval"
+        );
         assert_ne!(pings[0].1, pings[1].1, "tokens are fresh");
         let (record, after) = bench.closed().await;
-        assert_eq!((record.reason, record.by, record.close_code), ("client_idle", "sidecar", Some(1001)));
-        assert!((55.0..55.005).contains(&after), "never before, and at once: {after}");
+        assert_eq!(
+            (record.reason, record.by, record.close_code),
+            ("client_idle", "sidecar", Some(1001))
+        );
+        assert!(
+            (55.0..55.005).contains(&after),
+            "never before, and at once: {after}"
+        );
         assert_eq!(record.stream.pings.sent, Some(pings.len() as u64));
-        assert_eq!(bench.app.hear().await, Heard::Close(Some(1001), "client_idle".into()));
+        assert_eq!(
+            bench.app.hear().await,
+            Heard::Close(Some(1001), "client_idle".into())
+        );
         assert_eq!(bench.app.hear().await, Heard::Fin);
         assert_eq!(bench.client.hear().await, Heard::Fin);
     });
@@ -61,7 +77,11 @@ fn a_client_that_answers_lives_and_the_app_sees_none_of_it() {
 #[test]
 fn a_chatty_app_does_not_hide_a_dead_client() {
     in_virtual_time(async {
-        let mut bench = Setup { pipe: 1 << 20, ..Setup::websocket("{ idle_limit: 55s }") }.open();
+        let mut bench = Setup {
+            pipe: 1 << 20,
+            ..Setup::websocket("{ idle_limit: 55s }")
+        }
+        .open();
         let talk = async {
             loop {
                 bench.app.send_text("tick").await;
@@ -96,7 +116,10 @@ fn any_byte_counts_as_traffic_and_half_a_message_is_no_message() {
             }
             let (record, after) = bench.closed().await;
             assert_eq!(record.reason, "client_idle");
-            assert!((expected..expected + 0.005).contains(&after), "{counts}: {after}");
+            assert!(
+                (expected..expected + 0.005).contains(&after),
+                "{counts}: {after}"
+            );
         }
     });
 }
@@ -111,9 +134,14 @@ fn a_ping_waits_for_the_end_of_the_message_then_for_the_end_of_the_frame() {
         let first = bench.app.fragment(OPCODE_TEXT, b"one", false);
         bench.app.send(&first).await;
         assert_eq!(bench.client.hear().await, Heard::Data(b"one".to_vec()));
-        let Heard::Ping(token) = bench.client.hear().await else { panic!("a ping between two frames") };
+        let Heard::Ping(token) = bench.client.hear().await else {
+            panic!("a ping between two frames")
+        };
         let forced = bench.now();
-        assert!((20.0..=30.01).contains(&forced), "due in (10, 20], and half an interval later: {forced}");
+        assert!(
+            (20.0..=30.01).contains(&forced),
+            "due in (10, 20], and half an interval later: {forced}"
+        );
         bench.client.send_frame(OPCODE_PONG, &token).await;
 
         let second = bench.app.fragment(0, &[b'z'; 50], false);
@@ -123,7 +151,10 @@ fn a_ping_waits_for_the_end_of_the_message_then_for_the_end_of_the_frame() {
         assert!(inside.is_err(), "nothing may be put inside a frame");
         bench.app.send(&second[20..]).await;
         bench.client.read(32).await;
-        assert!(matches!(bench.client.hear().await, Heard::Ping(_)), "right behind the frame");
+        assert!(
+            matches!(bench.client.hear().await, Heard::Ping(_)),
+            "right behind the frame"
+        );
     });
 }
 
@@ -133,10 +164,19 @@ fn a_ping_of_the_app_is_not_overtaken_by_ours() {
         let heartbeat = "{ idle_limit: 60s, ping: { interval: 20s, jitter: 0% } }";
         let mut bench = Setup::websocket(heartbeat).open();
         bench.app.send_frame(OPCODE_PING, b"app's own").await;
-        assert_eq!(bench.client.hear().await, Heard::Ping(b"app's own".to_vec()));
-        let Heard::Ping(token) = bench.client.hear().await else { panic!("ours comes in the end") };
+        assert_eq!(
+            bench.client.hear().await,
+            Heard::Ping(b"app's own".to_vec())
+        );
+        let Heard::Ping(token) = bench.client.hear().await else {
+            panic!("ours comes in the end")
+        };
         assert_eq!(token.len(), 8);
-        assert!((40.0..40.01).contains(&bench.now()), "after idle_limit - interval: {}", bench.now());
+        assert!(
+            (40.0..40.01).contains(&bench.now()),
+            "after idle_limit - interval: {}",
+            bench.now()
+        );
     });
 }
 
@@ -146,28 +186,47 @@ fn data_heartbeats_go_between_messages_and_their_replies_are_kept_back() {
         let heartbeat = "{ idle_limit: 55s, ping: { interval: 20s, data: '{\"type\":\"ping\"}', reply: pong } }";
         let mut bench = Setup::websocket(heartbeat).open();
         for _ in 0..5 {
-            assert_eq!(bench.client.hear().await, Heard::Data(b"{\"type\":\"ping\"}".to_vec()));
+            assert_eq!(
+                bench.client.hear().await,
+                Heard::Data(b"{\"type\":\"ping\"}".to_vec())
+            );
             bench.client.send_text("pong").await;
         }
         bench.client.send_text("pongo").await;
-        assert_eq!(bench.app.hear().await, Heard::Data(b"pongo".to_vec()), "only the reply itself is kept back");
+        assert_eq!(
+            bench.app.hear().await,
+            Heard::Data(b"pongo".to_vec()),
+            "only the reply itself is kept back"
+        );
     });
 }
 
 #[test]
 fn the_app_is_asked_with_masked_pings_and_given_up_too() {
     in_virtual_time(async {
-        let heartbeat = "{ idle_limit: off, ping: off, upstream_ping: 10s, upstream_idle_limit: 30s }";
+        let heartbeat =
+            "{ idle_limit: off, ping: off, upstream_ping: 10s, upstream_idle_limit: 30s }";
         let mut bench = Setup::websocket(heartbeat).open();
         for _ in 0..3 {
-            let Heard::Ping(token) = bench.app.hear().await else { panic!("a ping") };
+            let Heard::Ping(token) = bench.app.hear().await else {
+                panic!("a ping")
+            };
             bench.app.send_frame(OPCODE_PONG, &token).await;
         }
         let answered = bench.now();
         let (record, after) = bench.closed().await;
-        assert_eq!((record.reason, record.close_code), ("upstream_idle", Some(1001)));
-        assert!((30.0..30.01).contains(&(after - answered)), "{after} {answered}");
-        assert_eq!(bench.client.hear().await, Heard::Close(Some(1001), "upstream_idle".into()));
+        assert_eq!(
+            (record.reason, record.close_code),
+            ("upstream_idle", Some(1001))
+        );
+        assert!(
+            (30.0..30.01).contains(&(after - answered)),
+            "{after} {answered}"
+        );
+        assert_eq!(
+            bench.client.hear().await,
+            Heard::Close(Some(1001), "upstream_idle".into())
+        );
     });
 }
 
@@ -175,7 +234,11 @@ fn the_app_is_asked_with_masked_pings_and_given_up_too() {
 fn a_client_that_takes_nothing_is_given_up_at_the_stall_limit() {
     in_virtual_time(async {
         let heartbeat = "{ idle_limit: 300s, ping: off, stall_limit: 30s }";
-        let mut bench = Setup { pipe: 64, ..Setup::websocket(heartbeat) }.open();
+        let mut bench = Setup {
+            pipe: 64,
+            ..Setup::websocket(heartbeat)
+        }
+        .open();
         let frame = bench.app.frame(OPCODE_BINARY, &[1; 4000]);
         let stuck = timeout(seconds(20), bench.app.send(&frame)).await;
         assert!(stuck.is_err());
@@ -183,7 +246,10 @@ fn a_client_that_takes_nothing_is_given_up_at_the_stall_limit() {
         let progressed = bench.now();
         let (record, after) = bench.closed().await;
         assert_eq!(record.reason, "client_stalled");
-        assert!((30.0..30.01).contains(&(after - progressed)), "from the last byte it took: {after} {progressed}");
+        assert!(
+            (30.0..30.01).contains(&(after - progressed)),
+            "from the last byte it took: {after} {progressed}"
+        );
     });
 }
 
@@ -192,7 +258,11 @@ fn a_client_that_takes_nothing_is_given_up_at_the_stall_limit() {
 fn a_slow_reader_of_one_huge_frame_is_alive() {
     in_virtual_time(async {
         let heartbeat = "{ idle_limit: 55s, stall_limit: 60s }";
-        let mut bench = Setup { pipe: 64, ..Setup::websocket(heartbeat) }.open();
+        let mut bench = Setup {
+            pipe: 64,
+            ..Setup::websocket(heartbeat)
+        }
+        .open();
         let frame = bench.app.frame(OPCODE_BINARY, &[1; 4000]);
         let read = async {
             for _ in 0..20 {
@@ -202,7 +272,11 @@ fn a_slow_reader_of_one_huge_frame_is_alive() {
         };
         let (writer, ()) = tokio::join!(timeout(seconds(800), bench.app.send(&frame)), read);
         assert!(writer.is_err() || bench.is_open());
-        assert!(bench.is_open(), "{:?}", bench.worker.shared.registry.closed());
+        assert!(
+            bench.is_open(),
+            "{:?}",
+            bench.worker.shared.registry.closed()
+        );
     });
 }
 
@@ -215,8 +289,14 @@ fn a_reload_shortens_a_limit_without_cutting_anybody_early() {
         policy.idle_limit = Some(seconds(40));
         bench.replace_policy(policy);
         let (record, after) = bench.closed().await;
-        assert_eq!((record.reason, record.idle_limit_ms), ("client_idle", Some(40_000)));
-        assert!((140.0..140.01).contains(&after), "reload + new limit: {after}");
+        assert_eq!(
+            (record.reason, record.idle_limit_ms),
+            ("client_idle", Some(40_000))
+        );
+        assert!(
+            (140.0..140.01).contains(&after),
+            "reload + new limit: {after}"
+        );
     });
 }
 
@@ -231,7 +311,10 @@ fn observe_reports_once_and_closes_nobody() {
         bench.client.send_text("back").await;
         assert_eq!(bench.app.hear().await, Heard::Data(b"back".to_vec()));
         sleep(seconds(31)).await;
-        assert_eq!((overdue.get(), metrics.heard_again.get_sample_count()), (2, 1));
+        assert_eq!(
+            (overdue.get(), metrics.heard_again.get_sample_count()),
+            (2, 1)
+        );
         assert!((69.0..71.0).contains(&metrics.heard_again.get_sample_sum()));
         assert!(bench.is_open());
     });
@@ -242,8 +325,14 @@ fn an_admin_or_a_drain_ends_the_stream_with_its_code() {
     in_virtual_time(async {
         let mut bench = Setup::websocket("{}").open();
         bench.command(Command::Close(bench.worker.shared.drain_cause()));
-        assert_eq!(bench.client.hear().await, Heard::Close(Some(1012), "drain".into()));
-        assert_eq!(bench.app.hear().await, Heard::Close(Some(1012), "drain".into()));
+        assert_eq!(
+            bench.client.hear().await,
+            Heard::Close(Some(1012), "drain".into())
+        );
+        assert_eq!(
+            bench.app.hear().await,
+            Heard::Close(Some(1012), "drain".into())
+        );
         assert_eq!(bench.reason().await, "drain");
     });
 }

@@ -13,10 +13,16 @@ const QUIET: &str = "{ idle_limit: off, ping: off }";
 #[test]
 fn messages_pass_both_ways_through_the_smallest_pipes() {
     in_virtual_time(async {
-        let mut bench = Setup { pipe: 3, ..Setup::websocket(QUIET) }.open();
+        let bench = Setup {
+            pipe: 3,
+            ..Setup::websocket(QUIET)
+        }
+        .open();
         let payload: Vec<u8> = (0..=255).cycle().take(70_000).collect();
-        let (to_app, to_client) =
-            (bench.client.frame(OPCODE_BINARY, &payload), bench.app.frame(OPCODE_BINARY, &payload));
+        let (to_app, to_client) = (
+            bench.client.frame(OPCODE_BINARY, &payload),
+            bench.app.frame(OPCODE_BINARY, &payload),
+        );
         let (mut client_reads, mut client_writes) = split(bench.client.pipe);
         let (mut app_reads, mut app_writes) = split(bench.app.pipe);
         let (mut at_app, mut at_client) = (vec![0; to_app.len()], vec![0; to_client.len()]);
@@ -27,7 +33,10 @@ fn messages_pass_both_ways_through_the_smallest_pipes() {
             client_reads.read_exact(&mut at_client),
         );
         assert!(a.is_ok() && b.is_ok() && c.is_ok() && d.is_ok());
-        assert!(at_app == to_app && at_client == to_client, "no byte is changed");
+        assert!(
+            at_app == to_app && at_client == to_client,
+            "no byte is changed"
+        );
     });
 }
 
@@ -35,7 +44,11 @@ fn messages_pass_both_ways_through_the_smallest_pipes() {
 fn what_was_read_with_the_heads_comes_first() {
     in_virtual_time(async {
         let ahead: [&[u8]; 2] = [b"\x81\x82\x01\x02\x03\x04ik", b"\x81\x03"];
-        let mut bench = Setup { ahead, ..Setup::websocket(QUIET) }.open();
+        let mut bench = Setup {
+            ahead,
+            ..Setup::websocket(QUIET)
+        }
+        .open();
         assert_eq!(bench.app.hear().await, Heard::Data(b"hi".to_vec()));
         bench.app.send(b"yes").await;
         assert_eq!(bench.client.hear().await, Heard::Data(b"yes".to_vec()));
@@ -51,7 +64,11 @@ fn pings_and_pongs_of_the_two_ends_pass_untouched() {
         bench.app.send_frame(OPCODE_PONG, b"from me").await;
         assert_eq!(bench.client.hear().await, Heard::Pong(b"from me".to_vec()));
         bench.client.send_frame(OPCODE_PONG, b"8 bytes!").await;
-        assert_eq!(bench.app.hear().await, Heard::Pong(b"8 bytes!".to_vec()), "not one of our tokens");
+        assert_eq!(
+            bench.app.hear().await,
+            Heard::Pong(b"8 bytes!".to_vec()),
+            "not one of our tokens"
+        );
     });
 }
 
@@ -59,10 +76,17 @@ fn pings_and_pongs_of_the_two_ends_pass_untouched() {
 #[test]
 fn a_side_that_takes_nothing_stops_the_other() {
     in_virtual_time(async {
-        let mut bench = Setup { pipe: 1024, ..Setup::websocket("{ idle_limit: off, ping: off, stall_limit: off }") }.open();
+        let mut bench = Setup {
+            pipe: 1024,
+            ..Setup::websocket("{ idle_limit: off, ping: off, stall_limit: off }")
+        }
+        .open();
         let frame = bench.app.frame(OPCODE_BINARY, &vec![7; 1 << 20]);
         let written = timeout(Duration::from_secs(600), bench.app.pipe.write_all(&frame)).await;
-        assert!(written.is_err(), "a mebibyte must not fit anywhere between the two");
+        assert!(
+            written.is_err(),
+            "a mebibyte must not fit anywhere between the two"
+        );
         assert!(bench.is_open());
         let head = bench.client.read(10).await;
         assert_eq!(head, frame[..10], "and what fits comes out in order");
@@ -74,15 +98,22 @@ fn raw_bytes_pass_with_half_closes_either_way() {
     in_virtual_time(async {
         for first_is_client in [true, false] {
             let mut bench = Setup::tcp("{}").open();
-            let (first, second) =
-                if first_is_client { (&mut bench.client, &mut bench.app) } else { (&mut bench.app, &mut bench.client) };
+            let (first, second) = if first_is_client {
+                (&mut bench.client, &mut bench.app)
+            } else {
+                (&mut bench.app, &mut bench.client)
+            };
             first.send(b"request").await;
             first.fin().await;
             assert_eq!(second.rest().await, b"request");
             second.send(b"long answer").await;
             second.fin().await;
             assert_eq!(first.rest().await, b"long answer");
-            let expected = if first_is_client { "client_close" } else { "upstream_close" };
+            let expected = if first_is_client {
+                "client_close"
+            } else {
+                "upstream_close"
+            };
             assert_eq!(bench.reason().await, expected);
             bench.ended().await;
         }
@@ -93,7 +124,11 @@ fn raw_bytes_pass_with_half_closes_either_way() {
 fn half_a_record_at_the_end_passes_too() {
     in_virtual_time(async {
         let keys = "framing: { length_prefix: { bytes: 4, includes_itself: true } },";
-        let mut bench = Setup { keys, ..Setup::tcp("{}") }.open();
+        let mut bench = Setup {
+            keys,
+            ..Setup::tcp("{}")
+        }
+        .open();
         bench.client.send(b"\0\0").await;
         bench.client.fin().await;
         assert_eq!(bench.app.rest().await, b"\0\0");
