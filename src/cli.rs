@@ -27,7 +27,7 @@ struct Cli {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Validate configuration, certificates and hooks, and say what follows from them.
-    Check(check::Args),
+    Check(Box<check::Args>),
     /// Print a JSON Schema.
     Schema(schema::Args),
     /// Print a completion script for a shell.
@@ -55,7 +55,7 @@ pub fn run_args_to_source(args: ConfigArgs) -> ConfigSource {
 /// Does what the command line says; usage errors end the process with 2.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Cli::parse_from(arguments).command {
-        Command::Check(args) => check::check(args),
+        Command::Check(args) => check::check(*args),
         Command::Schema(args) => schema::schema(&args),
         Command::Completions(args) => completions::completions(&args),
     }
