@@ -8,13 +8,10 @@ import threading
 import pytest
 
 from harness.sidebeat import Sidebeat, listener
+from harness.wait import until
 from harness.wire import FIN, RESET, echo_tcp, open_tcp
 
 BULK = int(os.environ.get("SIDEBEAT_TEST_BULK_MIB", "1024")) << 20
-
-
-def protocols(authority):
-    return {"main": {}, "secure": {"tls": authority.tls()}}
 
 
 @pytest.fixture
@@ -81,7 +78,7 @@ def test_a_gibibyte_each_way_at_once_arrives_byte_for_byte(sidebeat, app):
         receiver.join(20)
         assert receiver.error is None and receiver.size == BULK, (receiver.error, receiver.size)
         assert receiver.hash.digest() == sender.hash.digest()
-    sidebeat.wait_closed(client_close=1) if not sidebeat.closed().get("upstream_close") else None
+    until(lambda: sidebeat.closed() in ({"client_close": 1}, {"upstream_close": 1}), what="the end by both FINs")
     assert sidebeat.metric("stream_bytes_total", listener="tcp", **{"from": "client"}) == BULK
     assert sidebeat.metric("stream_bytes_total", listener="tcp", **{"from": "upstream"}) == BULK
 
@@ -102,10 +99,16 @@ def test_bulk_inside_tls_arrives_byte_for_byte(sidebeat, app, authority, directi
         wanted.update(piece)
         left -= len(piece)
     if direction == "up":
-        source.socket.unwrap() if False else None
-    source.finish() if direction == "down" else source.socket.shutdown(1)
+        # close_notify, and wait for the other: shutdown() alone would cut TLS off.
+        end = threading.Thread(target=source.socket.unwrap, daemon=True)
+    else:
+        end = threading.Thread(target=source.finish, daemon=True)
+    end.start()
     receiver.join(60)
     assert receiver.size == size and receiver.hash.digest() == wanted.digest(), receiver.error
+    sink.close()
+    end.join(5)
+    assert not end.is_alive()
 
 
 @pytest.mark.parametrize("first", ["client", "upstream"])
