@@ -209,7 +209,7 @@ def test_the_end_of_the_process_is_a_drain_for_every_stream(app):
         websocket, raw = open_ws(sidebeat, app, "ws"), open_tcp(sidebeat, app, "tcp")
         echo_ws(*websocket)
         echo_tcp(*raw)
-        sidebeat.signal(signal.SIGTERM)
+        sidebeat.kill(signal.SIGTERM)
         assert websocket[0].read_close() == (1012, "drain")
         websocket[0].send_close(1012)
         assert websocket[1].read_close()[1] == "drain"

@@ -105,9 +105,9 @@ def test_nobody_is_closed_for_a_pause_of_the_sidecar_itself(app_process, pause):
             for client in (first, second):
                 assert "open" in client.read()
                 client.echoed("before")
-            sidebeat.signal(signal.SIGSTOP)
+            sidebeat.kill(signal.SIGSTOP)
             time.sleep(pause)  # the length of the pause is what is tested
-            sidebeat.signal(signal.SIGCONT)
+            sidebeat.kill(signal.SIGCONT)
             for client in (first, second):
                 client.echoed("after")
             holds(lambda: sidebeat.closed() == {}, seconds=1.5, what="no stream closed")
@@ -123,9 +123,9 @@ def test_a_client_that_died_during_our_pause_gets_its_limit_and_no_more(app):
         outer, inner = open_ws(sidebeat, app)
         echo_ws(outer, inner)
         heard = time.monotonic()
-        sidebeat.signal(signal.SIGSTOP)
+        sidebeat.kill(signal.SIGSTOP)
         time.sleep(4)  # the length of the pause is what is tested
-        sidebeat.signal(signal.SIGCONT)
+        sidebeat.kill(signal.SIGCONT)
         woken = time.monotonic()
         inner.read_close(5)
         over = time.monotonic()

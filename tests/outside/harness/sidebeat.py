@@ -241,7 +241,7 @@ class Sidebeat:
         """Waits until exactly these connections have been refused, as reason=count."""
         until(lambda: self.rejected() == reasons, within, what=f"connections rejected {reasons} (now {self.rejected()})")
 
-    def signal(self, number):
+    def kill(self, number):
         """Sends a signal to the process."""
         self.process.send_signal(number)
 
