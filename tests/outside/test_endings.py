@@ -9,7 +9,7 @@ import pytest
 from harness.peer import Peer
 from harness.sidebeat import Sidebeat, listener
 from harness.wait import until
-from harness.wire import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RESET, TEXT, App, Client, Frame, echo_tcp, echo_ws, frame, open_tcp, open_ws
+from harness.wire import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RESET, TEXT, App, Client, Frame, answer_101, echo_tcp, echo_ws, frame, open_tcp, open_ws
 
 
 @pytest.fixture(params=["ws", "wss"])
@@ -193,8 +193,6 @@ def test_killed_clients_end_both_legs(app):
         before = sidebeat.metric("process_open_fds")
         with Peer("client", *sidebeat.at()) as process:
             inner = app.accept()
-            from harness.wire import answer_101
-
             answer_101(inner)
             assert "open" in process.read()
             process.signal(signal.SIGKILL)
@@ -218,7 +216,7 @@ def test_the_end_of_the_process_is_a_drain_for_every_stream(app):
         for wire in raw:
             assert wire.rest()[1] in (FIN, RESET)
             wire.close()
-        assert sidebeat.stop() == 0
+        assert sidebeat.ended() == 0
 
 
 def short_streams(sidebeat, app, authority, number):

@@ -112,7 +112,7 @@ def test_a_client_whose_packets_vanish_is_closed_on_time_and_the_app_is_told(net
     heartbeat = HEARTBEAT
     if protocol == "tcp":
         extra = {"framing": "line"}
-        heartbeat = {"idle_limit": "3s", "ping": {"interval": "1s", "data": "PING", "reply": "PONG"}}
+        heartbeat = {"idle_limit": "3s", "ping": {"interval": "1s", "data": "PING\n", "reply": "PONG\n"}}
     open_stream, echo = (open_tcp, echo_tcp) if protocol == "tcp" else (open_ws, echo_ws)
     scheme = "tcp" if protocol == "tcp" else "ws"
     say = (lambda wire: wire.send(b"tick\n")) if protocol == "tcp" else (lambda wire: wire.send_text("tick"))

@@ -79,8 +79,8 @@ def test_a_gibibyte_each_way_at_once_arrives_byte_for_byte(sidebeat, app):
         assert receiver.error is None and receiver.size == BULK, (receiver.error, receiver.size)
         assert receiver.hash.digest() == sender.hash.digest()
     until(lambda: sidebeat.closed() in ({"client_close": 1}, {"upstream_close": 1}), what="the end by both FINs")
-    assert sidebeat.metric("stream_bytes_total", listener="tcp", **{"from": "client"}) == BULK
-    assert sidebeat.metric("stream_bytes_total", listener="tcp", **{"from": "upstream"}) == BULK
+    for side in ("client", "upstream"):
+        sidebeat.wait_metric(BULK, "stream_bytes_total", listener="tcp", **{"from": side})
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])

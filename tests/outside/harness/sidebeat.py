@@ -247,9 +247,13 @@ class Sidebeat:
 
     def stop(self, number=signal.SIGTERM, within=10.0):
         """Ends the process by a signal and returns its exit code."""
-        self.stopped = True
         self.process.send_signal(number)
+        return self.ended(within)
+
+    def ended(self, within=10.0):
+        """Waits for the end of the process, which the test has brought about, and returns its exit code."""
+        self.stopped = True
         try:
             return self.process.wait(within)
         except subprocess.TimeoutExpired:
-            raise Late(f"sidebeat did not end within {within} s of signal {number}:\n{self.log()}") from None
+            raise Late(f"sidebeat did not end within {within} s:\n{self.log()}") from None
