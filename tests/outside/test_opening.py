@@ -91,6 +91,7 @@ def test_an_app_that_drips_its_head_is_504_too(sidebeat, app):
     with Client(sidebeat.at()) as client:
         client.open()
         inner = app.accept()
+        inner.read_head()
         drip(inner, b"HTTP/1.1 101 Switching Protocols\r\nX-Slow: " + b"a" * 1000, until_ready=client)
         assert client.read_head().status == 504
     sidebeat.wait_rejected(upstream_timeout=1)
