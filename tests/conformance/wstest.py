@@ -21,6 +21,30 @@ create_reports = fuzzing.FuzzingFactory.createReports
 fuzzing.FuzzingFactory.createReports = lambda self: create_reports(self, produceHtml=False)
 
 
+def pong_between_frames(protocol):
+    """Makes a fuzzing peer keep a pong back while it is inside a frame of its own: the suite writes it into the frame (RFC 6455 5.4)."""
+    send_pong, send_data = protocol.sendPong, protocol.sendMessageFrameData
+
+    def pong(self, payload=None):
+        if self.send_state == self.SEND_STATE_INSIDE_MESSAGE_FRAME:
+            self.held_pong = payload
+        else:
+            send_pong(self, payload)
+
+    def data(self, payload, sync=False):
+        rest = send_data(self, payload, sync)
+        held = self.__dict__.pop("held_pong", None)
+        if held is not None:
+            self.sendPong(held)
+        return rest
+
+    protocol.sendPong, protocol.sendMessageFrameData = pong, data
+
+
+for fuzzer in (fuzzing.FuzzingClientProtocol, fuzzing.FuzzingServerProtocol):
+    pong_between_frames(fuzzer)
+
+
 def any_host(factory):
     factory.externalPort = None
     return factory
