@@ -98,6 +98,16 @@ impl Loaded {
     }
 }
 
+/// Reads every file of a listener and forgets it.
+pub fn check(config: &config::Listener) -> Result<(), TlsError> {
+    let tls = config
+        .tls
+        .as_ref()
+        .map(|tls| ServerTls::load(tls, alpn(config)));
+    tls.transpose()?;
+    Dialer::new(&config.upstream, alpn(config), config.connect_timeout, None).map(drop)
+}
+
 fn alpn(config: &config::Listener) -> Alpn {
     match config.protocol {
         Protocol::Ws | Protocol::Wss => Alpn::Http11,

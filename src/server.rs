@@ -118,7 +118,7 @@ pub enum StartError {
     Token(#[from] admin::TokenError),
 }
 
-/// Runs until a signal ends it. `interactive`: SIGINT ends without delay and spread.
+/// Runs until a signal ends it. SIGINT on a terminal ends it without delay and spread.
 pub fn run(config: Config, source: ConfigSource) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -135,6 +135,20 @@ pub fn run(config: Config, source: ConfigSource) -> ExitCode {
     });
     runtime.shutdown_background();
     code
+}
+
+/// Reads everything that the configuration names, as a start would, and uses none of it.
+pub fn preflight(config: &Config) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let metrics = Metrics::new();
+    let hook_metrics = HookMetrics::register(metrics.registry());
+    Hooks::start(&config.hooks, hook_metrics, runtime.handle())
+        .map_err(reload::ApplyError::from)?;
+    guards(config)?;
+    for listener in config.listeners.values() {
+        reload::check_listener(listener)?;
+    }
+    Ok(())
 }
 
 fn failed(error: &StartError) -> ExitCode {

@@ -25,7 +25,7 @@ const DEFAULT_PORT: u16 = 9600;
 
 /// Flags of `sidebeat ctl`.
 #[derive(Debug, Clone, Args)]
-pub struct CtlArgs {
+pub(super) struct CtlArgs {
     /// Where the admin API is.
     #[command(flatten)]
     pub target: Target,
@@ -39,7 +39,7 @@ pub struct CtlArgs {
 
 /// Calls of `sidebeat ctl`.
 #[derive(Debug, Clone, Subcommand)]
-pub enum CtlCommand {
+pub(super) enum CtlCommand {
     /// Read configuration, certificates and secrets again, all or nothing
     Reload,
     /// Close every stream, spread over time, and take no new ones
@@ -50,7 +50,7 @@ pub enum CtlCommand {
 
 /// How to find the admin API. Without any of it: 127.0.0.1:9600.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Target {
+pub(super) struct Target {
     /// Configuration file that says where the admin API is
     #[arg(
         short,
@@ -70,7 +70,7 @@ pub struct Target {
 
 /// Why a call of the command line failed.
 #[derive(Debug, thiserror::Error)]
-pub enum CtlError {
+pub(super) enum CtlError {
     /// No answer.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -117,7 +117,7 @@ pub enum CtlError {
 
 impl Target {
     /// Takes from `config` what no flag or environment variable gave.
-    pub fn with_config(mut self, config: &Config) -> Self {
+    pub(super) fn with_config(mut self, config: &Config) -> Self {
         let Some(admin) = &config.admin else {
             return self;
         };
@@ -202,7 +202,7 @@ fn detail(body: &[u8]) -> String {
 }
 
 /// Runs the command; `config` is the file of `-c`, loaded.
-pub fn main(args: CtlArgs, config: Option<&Config>) -> ExitCode {
+pub(super) fn main(args: CtlArgs, config: Option<&Config>) -> ExitCode {
     finish(async |out: &mut Output| run(args, config, out).await)
 }
 

@@ -17,7 +17,7 @@ const POLL: Duration = Duration::from_millis(200);
 
 /// Flags of `sidebeat drain`.
 #[derive(Debug, Clone, Args)]
-pub struct DrainArgs {
+pub(super) struct DrainArgs {
     /// Where the admin API is.
     #[command(flatten)]
     pub target: Target,
@@ -28,7 +28,7 @@ pub struct DrainArgs {
 
 /// How to drain.
 #[derive(Debug, Clone, Default, Args)]
-pub struct DrainOptions {
+pub(super) struct DrainOptions {
     /// Return when the drain is over: 0 if no stream is left and hooks are flushed, else 1
     #[arg(long)]
     pub wait: bool,
@@ -41,7 +41,7 @@ pub struct DrainOptions {
 }
 
 /// Runs the command; `config` is the file of `-c`, loaded.
-pub fn main(args: DrainArgs, config: Option<&Config>) -> ExitCode {
+pub(super) fn main(args: DrainArgs, config: Option<&Config>) -> ExitCode {
     ctl::finish(async |out: &mut Output| {
         let target = match config {
             Some(config) => args.target.with_config(config),

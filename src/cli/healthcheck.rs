@@ -19,7 +19,7 @@ const DEFAULT_PORT: u16 = 9601;
 
 /// Flags of `sidebeat healthcheck`. Without any of it, 127.0.0.1:9601 is asked.
 #[derive(Debug, Clone, Default, Args)]
-pub struct HealthcheckArgs {
+pub(super) struct HealthcheckArgs {
     /// Where the admin API is, which is asked if no telemetry address is known.
     #[command(flatten)]
     pub target: Target,
@@ -29,7 +29,7 @@ pub struct HealthcheckArgs {
 }
 
 /// Runs the command; `config` is the file of `-c`, loaded.
-pub fn main(args: HealthcheckArgs, config: Option<&Config>) -> ExitCode {
+pub(super) fn main(args: HealthcheckArgs, config: Option<&Config>) -> ExitCode {
     ctl::finish(async |_: &mut Output| {
         let args = match config {
             Some(config) => args.with_config(config),
@@ -41,7 +41,7 @@ pub fn main(args: HealthcheckArgs, config: Option<&Config>) -> ExitCode {
 
 impl HealthcheckArgs {
     /// Takes from `config` what no flag or environment variable gave.
-    pub fn with_config(mut self, config: &Config) -> Self {
+    pub(super) fn with_config(mut self, config: &Config) -> Self {
         let is_unset = self.telemetry.is_none() && self.target.admin.is_none();
         if is_unset {
             self.telemetry = config.telemetry.map(Address::from);

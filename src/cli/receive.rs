@@ -29,7 +29,7 @@ const BODY_LIMIT: usize = 1024 * 1024;
 
 /// Receive hook events: verify each, print it and answer as told.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Where to listen; port 0 takes a free one, which is printed first.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9000")]
     pub listen: SocketAddr,
@@ -45,7 +45,7 @@ pub struct Args {
 }
 
 /// Runs until the process is told to end. On a terminal every event is one readable line, elsewhere one line of JSON.
-pub fn main(args: Args) -> ExitCode {
+pub(super) fn main(args: Args) -> ExitCode {
     let secret = match args.secret_file.as_ref().map(secret).transpose() {
         Ok(secret) => secret,
         Err(why) => {

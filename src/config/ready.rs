@@ -335,6 +335,19 @@ impl Protocol {
     }
 }
 
+impl EventKind {
+    /// The word in the file and the last part of an event's type.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Closed => "closed",
+            Self::Overdue => "overdue",
+            Self::Started => "started",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 impl Config {
     /// Every file that the configuration names, in order: a change of one's content is a reason to load again.
     pub fn files(&self) -> Vec<PathBuf> {

@@ -118,11 +118,13 @@ pub fn format_duration(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
     for (unit, factor) in DURATION_UNITS {
-        // 36h reads better than 1d12h; days only where they come out even.
-        if unit == "d" && !rest.is_multiple_of(factor) {
-            continue;
-        }
-        if rest >= factor {
+        // 36h reads better than 1d12h, and 90s than 1m30s.
+        let clumsy = match unit {
+            "d" => !rest.is_multiple_of(factor),
+            "m" => text.is_empty() && rest < 2 * factor,
+            _ => false,
+        };
+        if rest >= factor && !clumsy {
             // Writing to a String cannot fail.
             let _ = write!(text, "{}{unit}", rest / factor);
             rest %= factor;
@@ -311,6 +313,16 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn durations_are_written_as_people_would() {
+        for text in [
+            "55s", "60s", "90s", "2m", "5m50s", "1h1m30s", "36h", "7d", "24s750ms",
+        ] {
+            assert_eq!(format_duration(parse_duration(text).unwrap()), text);
+        }
+        assert_eq!(format_duration(Duration::ZERO), "0s");
     }
 
     #[test]

@@ -29,25 +29,40 @@ pub struct Entry {
 /// The facts of an opening.
 #[derive(Debug)]
 pub struct Opening {
+    /// Its listener's name.
     pub listener: Arc<str>,
+    /// `ws`, `wss`, `tcp` or `tls`.
     pub protocol: &'static str,
+    /// The client, as far as it is known.
     pub client: SocketAddr,
+    /// `socket`, `proxy_protocol` or `forwarded`.
     pub client_source: &'static str,
+    /// Where it was dialed.
     pub upstream: Box<str>,
+    /// What the app sees as its client.
     pub upstream_local: Option<Box<str>>,
+    /// Of the opening request.
     pub host: Option<Box<str>>,
+    /// Of the opening request, without the query.
     pub path: Option<Box<str>>,
+    /// The one that the app selected.
     pub subprotocol: Option<Box<str>>,
+    /// Of the opening request.
     pub user_agent: Option<Box<str>>,
+    /// When, for people.
     pub at: SystemTime,
+    /// When, for durations.
     pub instant: Instant,
 }
 
 /// Who the client is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
+    /// The app's name for who this is.
     pub uid: Option<Box<str>>,
+    /// Where the uid came from.
     pub uid_source: Option<UidSource>,
+    /// Words to select streams by.
     pub tags: Vec<Box<str>>,
 }
 

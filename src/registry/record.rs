@@ -1,5 +1,10 @@
 //! A stream as the API, the events and the log show it.
 
+#![expect(
+    missing_docs,
+    reason = "the fields are the contract's own words; each struct and every unit is explained"
+)]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -39,6 +44,7 @@ pub struct StreamRecord {
     pub pings: PingRecord,
 }
 
+/// The client's side.
 #[derive(Debug, Clone, Serialize)]
 pub struct ClientRecord {
     pub address: SocketAddr,
@@ -46,6 +52,7 @@ pub struct ClientRecord {
     pub source: &'static str,
 }
 
+/// The app's side.
 #[derive(Debug, Clone, Serialize)]
 pub struct UpstreamRecord {
     pub address: String,
@@ -59,6 +66,7 @@ pub struct Both {
     pub upstream: Option<u64>,
 }
 
+/// Heartbeats to the client; the round trip is that of the last answered one, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct PingRecord {
     pub sent: Option<u64>,

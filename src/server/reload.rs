@@ -13,7 +13,7 @@ use crate::admin::TokenError;
 use crate::admin::control::ReloadReport;
 use crate::config::{self, Config, ConfigSource};
 use crate::hook::HookError;
-use crate::listener::{Listener, Loaded};
+use crate::listener::{self, Listener, Loaded};
 use crate::net::tls::TlsError;
 
 /// Why a configuration that is valid in itself cannot be put to use.
@@ -103,6 +103,14 @@ pub(super) fn load_listener(
     })?;
     publish_certificates(&listener, shared);
     Ok(Arc::new(listener))
+}
+
+/// Reads the files of a listener and forgets them.
+pub(super) fn check_listener(config: &config::Listener) -> Result<(), ApplyError> {
+    listener::check(config).map_err(|source| ApplyError::Tls {
+        listener: config.name.to_string(),
+        source,
+    })
 }
 
 fn publish_certificates(listener: &Listener, shared: &Shared) {

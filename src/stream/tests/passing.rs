@@ -13,7 +13,7 @@ const QUIET: &str = "{ idle_limit: off, ping: off }";
 #[test]
 fn messages_pass_both_ways_through_the_smallest_pipes() {
     in_virtual_time(async {
-        let mut bench = Setup {
+        let bench = Setup {
             pipe: 3,
             ..Setup::websocket(QUIET)
         }

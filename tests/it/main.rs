@@ -1,0 +1,5 @@
+//! The integration tests: one binary, one file for each promise.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod config;
