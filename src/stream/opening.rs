@@ -9,13 +9,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::TRANSFER_ENCODING;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Request as HttpRequest, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Request as HttpRequest, Response, StatusCode, Uri, Version};
 use http_body_util::Empty;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use uuid::Uuid;
 
 use super::headers::{self, Forwarded, Purpose};
@@ -34,6 +35,15 @@ const ANSWER_HEAD: usize = 64 * 1024;
 
 /// Longest text of a client that a record holds, in bytes.
 const TEXT_MAX: usize = 512;
+
+/// Why an app's answer cannot be passed on.
+#[derive(Debug, thiserror::Error)]
+enum AnswerError {
+    #[error("{0}")]
+    Http(#[from] hyper::Error),
+    #[error("its head is over 64 KiB")]
+    Head,
+}
 
 type Upstream<B> = http1::Connection<TokioIo<Leg>, B>;
 
@@ -189,33 +199,43 @@ pub(super) async fn ordinary(
             return failed(attempt, rejection, StatusCode::BAD_GATEWAY, why);
         }
     };
+    if body.size_hint().exact().is_none() {
+        // hyper takes a GET without a length for one without a body.
+        let chunked = HeaderValue::from_static("chunked");
+        head.headers.insert(TRANSFER_ENCODING, chunked);
+    }
     let body = Passing::new(body, limit, ());
     let progress = Rc::clone(&body.progress);
     let request = HttpRequest::from_parts(head, body);
     // An upload that moves on may take as long as it likes; the app's time to answer begins with its last piece.
+    let left = || (progress.get() + limit).saturating_duration_since(Instant::now());
     let late = async {
-        while progress.get() + limit > Instant::now() {
-            sleep_until(progress.get() + limit).await;
+        while !left().is_zero() {
+            sleep(left()).await;
         }
     };
     let answered = tokio::select! {
-        answered = ask(dialed.leg, request) => answered,
-        () = late => {
-            let (status, why) = (StatusCode::GATEWAY_TIMEOUT, "the app did not answer in time");
-            return failed(attempt, Rejection::UpstreamTimeout, status, why);
-        }
+        answered = ask(dialed.leg, request) => Some(answered),
+        () = late => None,
     };
     match answered {
-        Ok((answer, _)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+        Some(Ok((answer, _))) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             let why = "the app switched protocols without being asked";
             unusable(attempt, &why)
         }
-        Ok((answer, upstream)) => pass_answer(attempt, answer, upstream, (pair, busy)),
-        Err(error) => match connection.fault() {
+        Some(Ok((answer, upstream))) => pass_answer(attempt, answer, upstream, (pair, busy)),
+        Some(Err(error)) if !left().is_zero() => match connection.fault() {
             // It did not answer since its request was not to be trusted to the end.
             Some(fault) => connection.refuse(fault.status, fault.why),
             None => unusable(attempt, &error),
         },
+        Some(Err(_)) | None => {
+            let (status, why) = (
+                StatusCode::GATEWAY_TIMEOUT,
+                "the app did not answer in time",
+            );
+            failed(attempt, Rejection::UpstreamTimeout, status, why)
+        }
     }
 }
 
@@ -234,7 +254,7 @@ fn unusable(attempt: &Attempt, error: &dyn std::fmt::Display) -> Response<Body> 
 async fn ask<B>(
     leg: Leg,
     request: HttpRequest<B>,
-) -> hyper::Result<(Response<Incoming>, Upstream<B>)>
+) -> Result<(Response<Incoming>, Upstream<B>), AnswerError>
 where
     B: HttpBody<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
@@ -267,7 +287,21 @@ where
         }
     })
     .await
-    .map(|answer| (answer, upstream))
+    .map_err(AnswerError::from)
+    .and_then(|answer| {
+        if head_size(&answer) > ANSWER_HEAD {
+            return Err(AnswerError::Head);
+        }
+        Ok((answer, upstream))
+    })
+}
+
+/// hyper bounds what it buffers, but a head that comes in one read may be longer.
+fn head_size(answer: &Response<Incoming>) -> usize {
+    let line = "HTTP/1.1 200 \r\n\r\n".len();
+    let headers = answer.headers().iter();
+    let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    line + headers.sum::<usize>()
 }
 
 /// An answer other than our own 101 goes on as it is, while the app's connection is driven beside it. `keeps` lives as

@@ -96,11 +96,11 @@ fn target(method: &[u8], target: &[u8]) -> Result<(), Fault> {
     match target {
         [b'/', ..] => Ok(()),
         b"*" if method == b"OPTIONS" => Ok(()),
-        _ => absolute(target),
+        _ => absolute(method, target),
     }
 }
 
-fn absolute(target: &[u8]) -> Result<(), Fault> {
+fn absolute(method: &[u8], target: &[u8]) -> Result<(), Fault> {
     const WHY: &str = "the request target is neither a path nor an http URI (RFC 9112 section 3.2)";
     let lower = target.to_ascii_lowercase();
     let rest = lower
@@ -108,6 +108,12 @@ fn absolute(target: &[u8]) -> Result<(), Fault> {
         .or_else(|| lower.strip_prefix(b"https://"));
     let rest = rest.ok_or(Fault::bad(WHY))?;
     let end = rest.iter().position(|byte| b"/?".contains(byte));
+    if end.is_none() && method == b"OPTIONS" {
+        // What it means is `*`, and what a parser of URIs makes of it is `/`.
+        return Err(Fault::bad(
+            "OPTIONS for the whole server is `OPTIONS *` here (RFC 9112 section 3.2.4)",
+        ));
+    }
     let authority = &rest[..end.unwrap_or(rest.len())];
     if authority.is_empty() || !is_host(authority) {
         return Err(Fault::bad(
