@@ -186,6 +186,9 @@ fn ordinary_requests_are_no_openings() {
     assert_eq!(sidebeat.rejected("main"), Default::default());
 }
 
+/// Opens a WebSocket of a client with this address.
+type Opener<'t> = &'t dyn Fn(&str) -> (TcpStream, Answer);
+
 #[test]
 fn a_client_is_who_the_proxy_before_us_says() {
     let limits = "limits: { streams_per_ip: 1 }";
@@ -213,7 +216,7 @@ fn a_client_is_who_the_proxy_before_us_says() {
         let header = format!("X-Forwarded-For: {address}\r\n");
         open_with(&sidebeat, "trusting", "", &header)
     };
-    let openers: [&dyn Fn(&str) -> (TcpStream, Answer); 2] = [&proxied, &trusting];
+    let openers: [Opener<'_>; 2] = [&proxied, &trusting];
     for opener in openers {
         let expected = [
             ("192.0.2.1", 101),
