@@ -37,6 +37,8 @@ pub(super) enum Wish {
     Heartbeat(Edge),
     /// The frame under way may finish; nothing passes after it.
     Stop,
+    /// Everything passes up to a Close, which is kept back.
+    LastWords,
 }
 
 /// What one turn of a stream needs besides its pumps.
@@ -104,7 +106,7 @@ pub(super) enum Stop {
     Violated(Violation),
     /// A Close frame was read and put into the outbox.
     Close { code: Option<u16>, text: String },
-    /// The frame that was to be the last one has passed.
+    /// What was to be the last has passed.
     Boundary,
 }
 
@@ -310,6 +312,10 @@ impl Pump {
                     self.send(&input[start..at], to, cx)?;
                     at += len;
                     start = at;
+                }
+                Item::Close { .. } if self.wish == Some(Wish::LastWords) => {
+                    stop = Some(Stop::Boundary);
+                    break;
                 }
                 Item::Close { len, code, text } => {
                     at += len;

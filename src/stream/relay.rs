@@ -1,5 +1,6 @@
 //! The one future of an open stream: both directions, the heart and the closing.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use rand::RngExt;
 use tokio::time::{Instant, Sleep};
 
-use super::closing::{Closing, Reading, Writing};
+use super::closing::{Closing, Ending, Reading, Writing};
 use super::live::Live;
 use super::pump::{Beat, Pump, Step, Stop, Tally, Turn, Wish};
 use crate::config::{self, Protocol};
@@ -110,17 +111,25 @@ impl<C: Io, U: Io> Relay<C, U> {
     }
 
     /// Runs the stream to its very end.
-    pub(super) async fn run(mut self, ahead: Ahead) {
-        let mut sleep = pin!(tokio::time::sleep(NEVER));
-        let mut ahead = Some(ahead);
-        std::future::poll_fn(|cx| {
-            if let Some(ahead) = ahead.take() {
-                self.live.worker.listen(self.live.entry.home, cx.waker());
-                self.pass_ahead(&ahead, cx);
-            }
-            self.turn(cx, sleep.as_mut())
-        })
-        .await;
+    // Not an `async fn`: that would keep the arguments beside the variables made of them, and the future of every idle
+    // stream would be twice as large.
+    pub(super) fn run(mut self, ahead: Ahead) -> impl Future<Output = ()> {
+        let mut ahead =
+            Some(Box::new(ahead)).filter(|ahead| ahead.iter().any(|bytes| !bytes.is_empty()));
+        let mut begun = false;
+        async move {
+            let mut sleep = pin!(tokio::time::sleep(NEVER));
+            poll_fn(|cx| {
+                if !std::mem::replace(&mut begun, true) {
+                    self.live.worker.listen(self.live.entry.home, cx.waker());
+                }
+                if let Some(ahead) = ahead.take() {
+                    self.pass_ahead(&ahead, cx);
+                }
+                self.turn(cx, sleep.as_mut())
+            })
+            .await;
+        }
     }
 
     fn turn(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
@@ -139,8 +148,8 @@ impl<C: Io, U: Io> Relay<C, U> {
             }
             let until = match &self.closing {
                 None => self.ask_heart(cx, now),
-                Some(_) => match self.rest(now) {
-                    Poll::Pending => self.closing.as_ref().map(|closing| closing.until),
+                Some(_) => match self.rest(cx, now) {
+                    Poll::Pending => self.closing.as_ref().map(Closing::next),
                     Poll::Ready(()) => return Poll::Ready(()),
                 },
             };
@@ -443,6 +452,9 @@ fn advance<F: Io, T: Io>(
             && how.finish(to, cx).map_err(Stop::WriteFailed)?.is_ready()
         {
             *target = Writing::Ended;
+            if how == Ending::Reset {
+                reading[end.other() as usize] = Reading::Ended;
+            }
             turn.heart.half_closed(end, turn.now);
         }
     }
