@@ -176,17 +176,17 @@ impl Live {
         }
     }
 
-    /// Stores the instant at which the stream ends if nothing more is heard.
-    pub(super) fn note_deadline(&self, deadline: Option<(Time, Reason)>) {
+    /// Stores the instant at which the stream ends if nothing more is heard. Under `simple` limits an idle deadline
+    /// moves with every byte, and is not stored anew for each.
+    pub(super) fn note_deadline(&self, deadline: Option<(Time, Reason)>, simple: bool) {
         let since = |time| {
             self.worker
                 .clock
                 .instant(time)
                 .saturating_duration_since(self.entry.opening.instant)
         };
-        self.entry
-            .figures
-            .set_deadline(deadline.map(|(time, reason)| (since(time), reason)));
+        let deadline = deadline.map(|(time, reason)| (since(time), reason));
+        self.entry.figures.set_deadline(deadline, simple);
     }
 
     fn closed_record(
