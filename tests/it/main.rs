@@ -4,3 +4,5 @@
 
 mod clients;
 mod config;
+mod demo;
+mod docs;
