@@ -245,11 +245,9 @@ impl Bench {
     /// What a reload does.
     pub(super) fn replace_policy(&self, policy: Policy) {
         let spread = Duration::from_secs(10);
-        self.listener.terms.store(Arc::new(Terms {
-            policy,
-            beat: None,
-            spread,
-        }));
+        self.listener
+            .terms
+            .store(Arc::new(Terms::of(policy, spread)));
         self.worker.policies_changed();
     }
 
