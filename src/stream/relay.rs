@@ -91,11 +91,11 @@ pub(super) struct Relay<C, U> {
     pub(super) live: Live,
     pub(super) terms: Arc<Terms>,
     /// `None` while the stream is open.
-    pub(super) closing: Option<Closing>,
+    pub(super) closing: Option<Box<Closing>>,
     /// The side whose FIN came first (raw TCP).
     pub(super) first_fin: Option<End>,
     /// A side that took no more bytes. What it said before is still read: its Close may be there.
-    pub(super) broken: Option<(End, io::Error)>,
+    pub(super) broken: Option<Box<(End, io::Error)>>,
     armed: Option<Instant>,
     /// Until then the heart has nothing new to say if it only hears bytes and messages.
     calm_until: Option<Time>,
@@ -168,7 +168,8 @@ impl<C: Io, U: Io> Relay<C, U> {
             while let Some((from, stop)) = self.pump(cx, now, instant) {
                 self.stopped(from, stop, cx, now);
             }
-            if let (None, Some((end, error))) = (&self.closing, self.broken.take()) {
+            if let (None, Some(broken)) = (&self.closing, self.broken.take()) {
+                let (end, error) = *broken;
                 self.gone(end, &error.to_string(), cx, now);
                 continue;
             }
@@ -177,7 +178,7 @@ impl<C: Io, U: Io> Relay<C, U> {
                 None if self.is_calm(now) => return Poll::Pending,
                 None => self.ask_heart(cx, now),
                 Some(_) => match self.rest(cx, now) {
-                    Poll::Pending => self.closing.as_ref().map(Closing::next),
+                    Poll::Pending => self.closing.as_ref().map(|closing| closing.next()),
                     Poll::Ready(()) => return Poll::Ready(()),
                 },
             };
