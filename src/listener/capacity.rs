@@ -19,13 +19,16 @@ const HOOK: usize = 16;
 /// An event loop's own.
 const WORKER: usize = 4;
 
-/// Connections that are no streams: this many at least and at most, and a thirty-second of the descriptors between.
-const GUESTS: (usize, usize) = (16, 2048);
+/// Guests that always have room: a thirty-second of the descriptors, within these bounds.
+const OWN_ROOM: (usize, usize) = (16, 2048);
+
+/// The most guests there may be: in the middle of a handshake each takes about 12 KiB of memory.
+const MOST_GUESTS: usize = 4096;
 
 /// What the process has to share out, and what of it is taken.
 ///
 /// ```text
-/// limit = own needs + guests (1 each) + pairs (2 each)
+/// limit = own needs + own room of guests (1 each) + pairs (2 each)
 /// ```
 ///
 /// A *guest* is a connection that is no stream and asks nothing of the app: in its handshake, sending its head, or
@@ -34,7 +37,8 @@ const GUESTS: (usize, usize) = (16, 2048);
 #[derive(Debug)]
 pub struct Capacity {
     pairs: usize,
-    guests_of_worker: usize,
+    own_room: usize,
+    workers: usize,
     taken: AtomicUsize,
     streams: AtomicUsize,
 }
@@ -55,10 +59,11 @@ impl Capacity {
     pub fn new(descriptors: usize, needs: Needs) -> Self {
         let own =
             BASE + PLANES + HOOK * needs.hooks + needs.workers * (WORKER + 2 * needs.listeners);
-        let guests = (descriptors / 32).clamp(GUESTS.0, GUESTS.1);
+        let own_room = (descriptors / 32).clamp(OWN_ROOM.0, OWN_ROOM.1);
         Self {
-            pairs: (descriptors.saturating_sub(own + guests) / 2).max(1),
-            guests_of_worker: (guests / needs.workers).max(1),
+            pairs: (descriptors.saturating_sub(own + own_room) / 2).max(1),
+            own_room,
+            workers: needs.workers,
             taken: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
         }
@@ -69,9 +74,13 @@ impl Capacity {
         self.pairs
     }
 
-    /// Connections of one worker that may be no streams at once.
+    /// Connections of one worker that may be no streams now: their own room, and half of what nobody else has taken.
     pub fn guests_of_worker(&self) -> usize {
-        self.guests_of_worker
+        let free = self
+            .pairs
+            .saturating_sub(self.taken.load(Ordering::Relaxed));
+        let room = self.own_room.saturating_add(free).min(MOST_GUESTS);
+        (room / self.workers).max(1)
     }
 
     /// Streams of all listeners, opening and closing ones included.
@@ -156,9 +165,15 @@ mod tests {
     fn what_is_shared_out_fits_the_limit() {
         for descriptors in [256, 1024, 20_000, 1 << 20, 1 << 30, usize::MAX] {
             let capacity = Capacity::new(descriptors, NEEDS);
-            let shared =
-                2 * capacity.pairs() + 2 * capacity.guests_of_worker() + BASE + PLANES + HOOK;
-            assert!(shared <= descriptors, "{descriptors}");
+            let own = BASE + PLANES + HOOK + 2 * (WORKER + 4);
+            let guests = || NEEDS.workers * capacity.guests_of_worker();
+            assert!(own + guests() <= descriptors, "{descriptors}");
+            if descriptors <= 20_000 {
+                while capacity.take(Use::Stream) {}
+                let all = own + 2 * capacity.pairs() + guests();
+                assert!(all <= descriptors, "{descriptors}");
+                assert!(guests() >= OWN_ROOM.0);
+            }
             assert!(capacity.pairs() >= descriptors / 5, "{descriptors}");
         }
         assert_eq!(Capacity::new(0, NEEDS).pairs(), 1);
