@@ -23,3 +23,14 @@ def hooks():
 def authority(tmp_path_factory):
     """A certificate authority with its files."""
     return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--count", type=int, default=1, help="run each test so many times, to find what fails now and then")
+
+
+def pytest_generate_tests(metafunc):
+    count = metafunc.config.getoption("count")
+    if count > 1:
+        metafunc.fixturenames.append("repetition")
+        metafunc.parametrize("repetition", range(count))

@@ -202,8 +202,7 @@ def test_an_app_whose_certificate_is_not_trusted_is_502(authority, tmp_path):
             with pytest.raises(ssl.SSLError):
                 strangers.server("127.0.0.1").wrap_socket(inner.socket, server_side=True)
             assert client.read_head().status == 502
-        until(lambda: sum(sidebeat.rejected().values()) == 1)
-        assert set(sidebeat.rejected()) <= {"upstream_unreachable", "upstream_protocol_error"}
+        sidebeat.wait_rejected(upstream_unreachable=1)
 
 
 # --- the client's TLS ------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Raw TCP and TLS: bulk both ways byte for byte, half-close and reset each way."""
 
+import contextlib
 import hashlib
 import os
 import random
@@ -109,6 +110,47 @@ def test_bulk_inside_tls_arrives_byte_for_byte(sidebeat, app, authority, directi
     sink.close()
     end.join(5)
     assert not end.is_alive()
+
+
+@pytest.mark.parametrize("late", ["client", "upstream"])
+def test_a_late_reader_of_tls_gets_every_byte(app, authority, late):
+    """TLS takes bytes before the socket does: what lies there must be flushed when the reader has gone on, whatever its size was."""
+    listeners = {
+        "client": listener("tls", app.url("tcp"), tls=authority.tls()),
+        "upstream": listener("tcp", app.url("tls"), upstream_tls={"ca": authority.ca_file, "server_name": "localhost"}),
+    }
+    sizes = range(20_000, 4_000_001, 20_000)
+    block = random.Random(4).randbytes(sizes[-1])
+    trusted, identity = authority.client(), authority.server("localhost")
+    with Sidebeat({"main": listeners[late]}) as sidebeat, contextlib.ExitStack() as stack:
+        readers = []
+        for size in sizes:
+            outer, inner = open_tcp(sidebeat, app, tls=trusted if late == "client" else None)
+            if late == "upstream":
+                inner.socket = identity.wrap_socket(inner.socket, server_side=True)
+            reader, writer = (outer, inner) if late == "client" else (inner, outer)
+            stack.enter_context(outer)
+            stack.enter_context(inner)
+            readers.append(reader)
+            # No FIN behind the bytes: nothing but the late reader's progress may bring out the last of them.
+            threading.Thread(target=writer.send, args=(block[:size], 60), daemon=True).start()
+        until(still(lambda: sidebeat.metric("stream_bytes_total")), 60, every=1.0, what="the standstill of all streams")
+        assert sidebeat.metric("stream_bytes_total") < sum(sizes), "nobody had to wait for its reader"
+        for size, reader in zip(sizes, readers):
+            assert reader.read(size, 20) == block[:size]
+        assert len(readers) == 200 and sidebeat.closed() == {}
+
+
+def still(figure):
+    """A condition that is true when `figure` is what it was the last time, and not zero."""
+    last = None
+
+    def stands():
+        nonlocal last
+        last, before = figure(), last
+        return last == before != 0
+
+    return stands
 
 
 @pytest.mark.parametrize("first", ["client", "upstream"])

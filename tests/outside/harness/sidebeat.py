@@ -1,6 +1,7 @@
 """The process under test: started from a configuration, read by its log lines and metrics, stopped by its pid."""
 
 import collections
+import contextlib
 import json
 import os
 import pathlib
@@ -224,6 +225,18 @@ class Sidebeat:
     def wait_metric(self, expected, name, within=5.0, **labels):
         """Waits until a metric has exactly this value."""
         until(lambda: self.metric(name, **labels) == expected, within, what=f"{name}{labels} == {expected} (now {self.metric(name, **labels)})")
+
+    def connections(self):
+        """How many sockets the process holds that neither listen nor lead to itself, dead ones included."""
+        held = set()
+        for descriptor in pathlib.Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                held.add(os.readlink(descriptor))
+        net = pathlib.Path(f"/proc/{self.pid}/net")
+        tcp = [line.split() for table in ("tcp", "tcp6") for line in (net / table).read_text().splitlines()[1:]]
+        others = {fields[9] for fields in tcp if fields[3] == "0A"}
+        others |= {line.split()[6] for line in (net / "unix").read_text().splitlines()[1:]}
+        return sum(link.startswith("socket:") and link[8:-1] not in others for link in held)
 
     def closed(self):
         """{reason: count} of the streams that have ended."""
