@@ -26,6 +26,7 @@ use crate::proto::cause::{End, Rejection};
 use crate::stream::{self, Terms};
 use crate::worker::Worker;
 
+use capacity::Use;
 pub use capacity::{Capacity, Needs, Pair, raise_descriptors};
 use limits::{Client, Limiter};
 pub use lobby::{Phase, Seat, evict, guests};
@@ -200,27 +201,32 @@ impl Listener {
     /// A place among `limits.streams` and among the streams of `client`, or the reason why there is none.
     pub fn permit(self: &Arc<Self>, client: IpAddr) -> Result<Permit, Rejection> {
         let limits = self.config.load().limits;
-        let pair = self.capacity.stream().ok_or(Rejection::TooManyStreams)?;
-        self.streams
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-                (held < limits.streams).then_some(held + 1)
-            })
-            .map_err(|_| Rejection::TooManyStreams)?;
         let client = Client::from(client);
+        if !self.capacity.take(Use::Stream) {
+            return Err(Rejection::TooManyStreams);
+        }
+        let more = |held| (held < limits.streams).then_some(held + 1);
+        let counted = self
+            .streams
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        if counted.is_err() {
+            self.capacity.give_back(Use::Stream);
+            return Err(Rejection::TooManyStreams);
+        }
         if let Err(rejection) = self.limiter.hold(client, &limits) {
             self.streams.fetch_sub(1, Ordering::Relaxed);
+            self.capacity.give_back(Use::Stream);
             return Err(rejection);
         }
         Ok(Permit {
             listener: Arc::clone(self),
             client,
-            _pair: pair,
         })
     }
 
     /// Descriptors for an ordinary request: they are those that streams could have.
     pub fn request(&self) -> Option<Pair> {
-        self.capacity.request()
+        Capacity::request(&self.capacity)
     }
 }
 
@@ -240,12 +246,12 @@ fn tell_lowered(config: &config::Listener, capacity: &Capacity) {
 pub struct Permit {
     listener: Arc<Listener>,
     client: Client,
-    _pair: Pair,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         self.listener.limiter.release(self.client);
+        self.listener.capacity.give_back(Use::Stream);
         self.listener.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }

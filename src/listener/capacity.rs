@@ -81,49 +81,44 @@ impl Capacity {
 
     /// Two descriptors for an ordinary request, if there are any.
     pub fn request(self: &Arc<Self>) -> Option<Pair> {
-        self.take(Use::Request)
+        self.take(Use::Request).then(|| Pair(Arc::clone(self)))
     }
 
-    /// Two descriptors for a stream, if there are any.
-    pub(super) fn stream(self: &Arc<Self>) -> Option<Pair> {
-        self.take(Use::Stream)
-    }
-
-    fn take(self: &Arc<Self>, of: Use) -> Option<Pair> {
-        self.taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
-                (taken < self.pairs).then_some(taken + 1)
-            })
-            .ok()?;
-        if of == Use::Stream {
+    /// Takes two descriptors, for [`give_back`](Self::give_back) to return; false if there are none.
+    pub(super) fn take(&self, of: Use) -> bool {
+        let more = |taken| (taken < self.pairs).then_some(taken + 1);
+        let took = self
+            .taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_ok();
+        if took && of == Use::Stream {
             self.streams.fetch_add(1, Ordering::Relaxed);
         }
-        Some(Pair {
-            capacity: Arc::clone(self),
-            of,
-        })
+        took
+    }
+
+    pub(super) fn give_back(&self, of: Use) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+        if of == Use::Stream {
+            self.streams.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
+/// What two descriptors are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Use {
+pub(super) enum Use {
     Stream,
     Request,
 }
 
-/// Two descriptors; dropping it gives them back.
+/// The two descriptors of an ordinary request; dropping it gives them back.
 #[derive(Debug)]
-pub struct Pair {
-    capacity: Arc<Capacity>,
-    of: Use,
-}
+pub struct Pair(Arc<Capacity>);
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        self.capacity.taken.fetch_sub(1, Ordering::Relaxed);
-        if self.of == Use::Stream {
-            self.capacity.streams.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.0.give_back(Use::Request);
     }
 }
 
@@ -174,13 +169,13 @@ mod tests {
     fn pairs_come_back() {
         let capacity = Arc::new(Capacity::new(0, NEEDS));
         let request = capacity.request().unwrap();
-        assert!(capacity.stream().is_none());
+        assert!(!capacity.take(Use::Stream));
         assert_eq!(capacity.streams(), 0, "a request is no stream");
         drop(request);
-        let stream = capacity.stream().unwrap();
+        assert!(capacity.take(Use::Stream));
         assert_eq!(capacity.streams(), 1);
         assert!(capacity.request().is_none());
-        drop(stream);
+        capacity.give_back(Use::Stream);
         assert_eq!(capacity.streams(), 0);
         assert!(capacity.request().is_some());
     }
