@@ -10,7 +10,9 @@
 //! What fails before the relay is a [`Rejection`], counted and answered; what ends after it is a
 //! [`Cause`](crate::proto::cause::Cause), recorded exactly once by the guard in `live`.
 
+mod ask;
 mod closing;
+mod forwarded;
 mod headers;
 mod hidden;
 mod http;
