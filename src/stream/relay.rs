@@ -11,14 +11,16 @@ use rand::RngExt;
 use tokio::time::{Instant, Sleep};
 
 use super::closing::{Closing, Reading, Writing};
+use super::first_message::FirstMessage;
 use super::live::Live;
+use super::mailbox::Mailbox;
 use super::pump::{Beat, Pump, Step, Stop, Tally, Turn, Wish};
 use crate::config::{self, Protocol};
 use crate::net::leg::Io;
 use crate::proto::cause::{Cause, End, Reason};
 use crate::proto::framing::{Edge, Scanner};
 use crate::proto::heart::{Heart, Kind, Place, Policy, Time, Verdict};
-use crate::worker::Command;
+use crate::worker::{Command, Manner, Message, Refusal};
 
 /// Reads of each side in one turn before the other streams of the worker get theirs.
 const BUDGET: usize = 16;
@@ -72,6 +74,9 @@ pub(super) struct Relay<C, U> {
     pub(super) first_fin: Option<End>,
     /// A side that took no more bytes. What it said before is still read: its Close may be there.
     pub(super) broken: Option<(End, io::Error)>,
+    /// What the API has for the client; `None` while there is nothing.
+    pub(super) mailbox: Option<Box<Mailbox>>,
+    first_message: Option<Box<FirstMessage>>,
     armed: Option<Instant>,
 }
 
@@ -105,8 +110,16 @@ impl<C: Io, U: Io> Relay<C, U> {
             closing: None,
             first_fin: None,
             broken: None,
+            mailbox: None,
+            first_message: None,
             armed: None,
         }
+    }
+
+    /// The same relay, which takes the client's first message for its uid.
+    pub(super) fn awaiting_first_message(mut self) -> Self {
+        self.first_message = Some(Box::default());
+        self
     }
 
     /// Runs the stream to its very end.
@@ -180,6 +193,36 @@ impl<C: Io, U: Io> Relay<C, U> {
                         self.end(cause, None, cx, now);
                     }
                 }
+                Command::Cut {
+                    cause,
+                    manner,
+                    reply,
+                } => {
+                    if self.closing.is_none() {
+                        match manner {
+                            Manner::Goodbye => self.end(cause, None, cx, now),
+                            Manner::Reset => self.abort(cause, now),
+                        }
+                        // A caller that hung up does not need its answer; likewise below.
+                        let _ = reply.send(());
+                    }
+                }
+                Command::Send { message, reply } => {
+                    if self.closing.is_none() {
+                        match self.takes(&message) {
+                            Ok(()) => self.mailbox().post(message, reply),
+                            Err(refusal) => drop(reply.send(Err(refusal))),
+                        }
+                    }
+                }
+                Command::Ping { reply } => {
+                    if self.closing.is_none() {
+                        match self.takes_ping() {
+                            Ok(()) => self.mailbox().want_ping(reply, now),
+                            Err(refusal) => drop(reply.send(Err(refusal))),
+                        }
+                    }
+                }
                 Command::PolicyChanged => {
                     let terms = self.live.local.shared.terms.load_full();
                     self.heart
@@ -189,6 +232,35 @@ impl<C: Io, U: Io> Relay<C, U> {
                     self.armed = None;
                 }
             }
+        }
+    }
+
+    fn mailbox(&mut self) -> &mut Mailbox {
+        self.mailbox.get_or_insert_default()
+    }
+
+    /// Whether a message can go to the client at all.
+    fn takes(&self, message: &Message) -> Result<(), Refusal> {
+        if self.kind == Kind::Raw {
+            return Err(Refusal::Raw);
+        }
+        if self.writing[End::Client as usize] != Writing::Passing {
+            return Err(Refusal::HalfClosed);
+        }
+        Ok(self.down.fits(message)?)
+    }
+
+    /// Whether the client can be asked, and can answer.
+    fn takes_ping(&self) -> Result<(), Refusal> {
+        let frames = self.kind == Kind::WebSocket && self.terms.beat.is_none();
+        if self.kind == Kind::Raw {
+            Err(Refusal::Raw)
+        } else if self.writing[End::Client as usize] != Writing::Passing {
+            Err(Refusal::HalfClosed)
+        } else if frames || (self.terms.beat.is_some() && self.up.knows_reply()) {
+            Ok(())
+        } else {
+            Err(Refusal::NoReply)
         }
     }
 
@@ -233,6 +305,7 @@ impl<C: Io, U: Io> Relay<C, U> {
             }
         }
         live.tell(&turn, instant);
+        self.mailbox.take_if(|mailbox| mailbox.is_empty());
         stopped
     }
 
@@ -277,6 +350,8 @@ impl<C: Io, U: Io> Relay<C, U> {
             heart,
             live,
             terms,
+            mailbox,
+            first_message,
             ..
         } = self;
         let turn = Turn {
@@ -287,6 +362,9 @@ impl<C: Io, U: Io> Relay<C, U> {
             tally: [Tally::default(); 2],
             rtts: Vec::new(),
             sent: [0; 2],
+            mailbox,
+            first_message,
+            uid: None,
         };
         (
             Parts {

@@ -184,7 +184,8 @@ impl Bench {
     /// The closing record, as soon as there is one, and when that was, in seconds after the opening.
     pub(super) async fn closed(&self) -> (Arc<ClosedRecord>, f64) {
         loop {
-            if let Some(record) = self.worker.shared.registry.closed().pop() {
+            if let Some(ended) = self.worker.shared.registry.closed().pop() {
+                let record = Arc::clone(&ended.record);
                 let after = record.duration_ms as f64 / 1000.0;
                 return (record, after);
             }
