@@ -11,8 +11,10 @@ mod hook;
 mod interpolate;
 mod kinds;
 mod leaf;
+mod limits;
 mod listener;
 mod load;
+mod node;
 mod payload;
 mod raw;
 mod reader;
@@ -21,7 +23,10 @@ mod redacted;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod units;
+mod wording;
+mod words;
 
 pub use error::{ConfigError, Problem};
 pub use flags::Flags;

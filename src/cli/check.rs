@@ -14,11 +14,11 @@ mod warnings;
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    #[command(flatten)]
-    config: ConfigArgs,
     /// Hold the longest drain against the pod's terminationGracePeriodSeconds.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     grace: Option<Duration>,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 fn duration(text: &str) -> Result<Duration, UnitError> {

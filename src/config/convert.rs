@@ -229,7 +229,7 @@ impl Addresses {
     ) -> Result<(), ConfigError> {
         if let Some(other) = self.owner(address) {
             return Err(reader.page.at_start(format!(
-                "{owner} listens on {address} unless told otherwise, and {other} took that: write `{owner}: {{ listen: ADDRESS }}` or `{owner}: off`"
+                "{owner} listens on {address} unless told otherwise, and {other} took that: write `{owner}: {{ listen: ADDRESS }}` or `{owner}: off`, or give --{owner}"
             )));
         }
         self.0.insert(address, owner.to_owned());

@@ -65,17 +65,16 @@ fn canonical(host: &str) -> String {
 }
 
 fn parse_url(text: &str) -> Result<Uri, String> {
-    if let Some((_, fragment)) = text.split_once('#') {
-        return Err(format!("a fragment is never sent: remove `#{fragment}`"));
+    if text.contains('#') {
+        return Err("a fragment is never sent: remove it from the `#` on".to_owned());
     }
+    // The text is not repeated: it may hold a password.
     let url: Uri = text
         .parse()
-        .map_err(|error| format!("`{text}` is no URL ({error}): write http://host:port/path"))?;
+        .map_err(|error| format!("this is no URL ({error}): write http://host:port/path"))?;
     match url.scheme_str() {
         Some("http" | "https") if url.host().is_some_and(|host| !host.is_empty()) => Ok(url),
-        _ => Err(format!(
-            "`{text}` is no http:// or https:// URL: write http://host:port/path"
-        )),
+        _ => Err("this is no http:// or https:// URL: write http://host:port/path".to_owned()),
     }
 }
 

@@ -6,29 +6,20 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::address::{parse_listen, parse_upstream};
-use super::error::{ConfigError, Place};
+use super::error::ConfigError;
 use super::heartbeat;
-use super::kinds::{Choice, Network, PlainFraming, Text};
+use super::kinds::{Network, Text};
 use super::leaf::{Block, Leaf, Maybe, OrList, OrMap};
-use super::raw::{
-    RawCertificate, RawFraming, RawIdentity, RawLimits, RawListener, RawProxyProtocol, RawTls,
-    RawUpstreamTls,
-};
+use super::limits::limits;
+use super::raw::{RawFraming, RawIdentity, RawListener, RawProxyProtocol, RawUpstreamTls};
 use super::reader::Reader;
-use super::ready::{
-    CertificateFiles, ClientAuth, HttpPolicy, IdentityRule, Limits, Listener, Protocol,
-    ProxyVersion, Tls, TlsVersion, Upstream, UpstreamAddress, UpstreamTls,
-};
+use super::ready::{HttpPolicy, IdentityRule, Listener, Protocol, ProxyVersion, Upstream};
+use super::tls::{tls, upstream_tls};
+use super::words::{Choice, PlainFraming};
 use crate::proto::framing::Framing;
 
 /// `line` has no key for it.
 const DEFAULT_MESSAGE_MAX: u64 = 10 << 20;
-
-/// hyper panics when its buffer is smaller.
-const LEAST_REQUEST_HEAD: u64 = 8 << 10;
-
-/// Far more than any head, far less than a memory.
-const MOST_REQUEST_HEAD: u64 = 16 << 20;
 
 /// What the rest of a listener depends on.
 #[derive(Debug, Clone, Copy)]
@@ -203,133 +194,6 @@ fn upstream(
     Ok(Upstream { url, address, tls })
 }
 
-fn upstream_tls(
-    reader: &Reader<'_>,
-    upstream: &Leaf<Text>,
-    address: &UpstreamAddress,
-    raw: Option<&RawUpstreamTls>,
-) -> Result<UpstreamTls, ConfigError> {
-    let valid = |name: &str| {
-        rustls::pki_types::ServerName::try_from(name)
-            .map(|_| name.to_owned())
-            .map_err(|_| {
-                format!("`{name}` is no name of a certificate: write `upstream_tls: {{ server_name: NAME }}` with a DNS name or IP address")
-            })
-    };
-    let host = match address {
-        UpstreamAddress::Host { host, .. } => host.as_str(),
-        UpstreamAddress::Unix(_) => "",
-    };
-    let named = raw.and_then(|raw| raw.server_name.get());
-    let server_name = match named {
-        Some(leaf) => reader.parse(leaf, "server_name", valid)?,
-        None => valid(host).map_err(|message| reader.wrong(upstream, "upstream", &message))?,
-    };
-    let Some(raw) = raw else {
-        return Ok(UpstreamTls {
-            server_name,
-            ..UpstreamTls::default()
-        });
-    };
-    let identity = match (raw.cert.get(), raw.key.get()) {
-        (Some(cert), Some(key)) => Some(CertificateFiles {
-            cert: reader.file(cert, "cert")?,
-            key: reader.file(key, "key")?,
-        }),
-        (None, None) => None,
-        (Some(leaf), None) => {
-            return Err(reader.misplaced(
-                leaf.place,
-                "cert",
-                "it needs its private key: add `key: FILE`",
-            ));
-        }
-        (None, Some(leaf)) => {
-            return Err(reader.misplaced(
-                leaf.place,
-                "key",
-                "it needs its certificate: add `cert: FILE`",
-            ));
-        }
-    };
-    Ok(UpstreamTls {
-        ca: reader.file_option(&raw.ca, "ca")?,
-        server_name,
-        identity,
-    })
-}
-
-fn tls(
-    reader: &Reader<'_>,
-    protocol: Protocol,
-    listen: &Leaf<Text>,
-    raw: &Maybe<Block<RawTls>>,
-) -> Result<Option<Tls>, ConfigError> {
-    let raw = match (protocol.is_tls(), raw.get()) {
-        (true, Some(block)) => &block.value,
-        (false, None) => return Ok(None),
-        (true, None) => {
-            let plain = if protocol.is_websocket() { "ws" } else { "tcp" };
-            let message = match listen.place {
-                Place::Flag(_) => format!(
-                    "{}:// needs a certificate: add --tls-cert FILE and --tls-key FILE, or write {plain}://",
-                    protocol.as_str()
-                ),
-                Place::File { .. } => format!(
-                    "{}:// needs a certificate: add `tls: {{ certificates: [ {{ cert: FILE, key: FILE }} ] }}`, or write {plain}://",
-                    protocol.as_str()
-                ),
-            };
-            return Err(reader.wrong(listen, "listen", &message));
-        }
-        (false, Some(block)) => {
-            let secure = if protocol.is_websocket() {
-                "wss"
-            } else {
-                "tls"
-            };
-            let message = format!(
-                "{}:// has no TLS: remove it, or listen on {secure}://",
-                protocol.as_str()
-            );
-            return Err(reader.misplaced(block.place, "tls", &message));
-        }
-    };
-    if raw.certificates.value.is_empty() {
-        return Err(reader.misplaced(
-            raw.certificates.place,
-            "certificates",
-            "at least one is needed: write `- { cert: FILE, key: FILE }`",
-        ));
-    }
-    if let (Some(leaf), None) = (raw.client_auth.get(), raw.client_ca.get()) {
-        return Err(reader.misplaced(
-            leaf.place,
-            "client_auth",
-            "clients are asked for certificates of an authority: add `client_ca: FILE`, or remove it",
-        ));
-    }
-    let certificates = raw
-        .certificates
-        .value
-        .iter()
-        .map(|pair| certificate(reader, pair))
-        .collect::<Result<_, _>>()?;
-    Ok(Some(Tls {
-        certificates,
-        client_ca: reader.file_option(&raw.client_ca, "client_ca")?,
-        client_auth: reader.or(&raw.client_auth, "client_auth", ClientAuth::Required)?,
-        min_version: reader.or(&raw.min_version, "min_version", TlsVersion::V1_2)?,
-    }))
-}
-
-fn certificate(reader: &Reader<'_>, raw: &RawCertificate) -> Result<CertificateFiles, ConfigError> {
-    Ok(CertificateFiles {
-        cert: reader.file(&raw.cert, "cert")?,
-        key: reader.file(&raw.key, "key")?,
-    })
-}
-
 fn identity(
     reader: &Reader<'_>,
     nature: Nature,
@@ -385,64 +249,6 @@ fn identity_rule(
         }
     );
     Err(reader.page.at_value(block.place, message))
-}
-
-fn limits(
-    reader: &Reader<'_>,
-    nature: Nature,
-    raw: Option<&RawLimits>,
-    accepts_proxy: bool,
-) -> Result<Limits, ConfigError> {
-    let none = RawLimits::default();
-    let raw = raw.unwrap_or(&none);
-    if let Some(leaf) = raw.request_head.get().filter(|_| !nature.is_websocket()) {
-        let message = format!("{} has no HTTP: remove it", nature.name());
-        return Err(reader.misplaced(leaf.place, "request_head", &message));
-    }
-    let no_handshake = nature.protocol == Protocol::Tcp && !accepts_proxy;
-    if let Some(leaf) = raw.handshake_timeout.get().filter(|_| no_handshake) {
-        return Err(reader.misplaced(
-            leaf.place,
-            "handshake_timeout",
-            "plain tcp has no handshake: remove it, or set `proxy_protocol: { accept: … }`",
-        ));
-    }
-    if let Some(leaf) = raw.message.get().filter(|_| !nature.has_messages()) {
-        return Err(reader.misplaced(
-            leaf.place,
-            "message",
-            "raw framing knows no messages: remove it, or set `framing`",
-        ));
-    }
-    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    Ok(Limits {
-        streams: count(reader.or(&raw.streams, "streams", 100_000)?),
-        streams_per_ip: reader
-            .or(&raw.streams_per_ip, "streams_per_ip", None)?
-            .map(count),
-        opens_per_second: reader.or(&raw.opens_per_second, "opens_per_second", None)?,
-        opens_per_second_per_ip: reader.or(
-            &raw.opens_per_second_per_ip,
-            "opens_per_second_per_ip",
-            None,
-        )?,
-        handshake_timeout: reader.or(&raw.handshake_timeout, "handshake_timeout", seconds(10))?,
-        request_head: request_head(reader, raw)?,
-        message: reader.or(&raw.message, "message", None)?,
-    })
-}
-
-fn request_head(reader: &Reader<'_>, raw: &RawLimits) -> Result<usize, ConfigError> {
-    let Some(leaf) = raw.request_head.get() else {
-        return Ok(16 << 10);
-    };
-    match reader.get(leaf, "request_head")? {
-        size @ LEAST_REQUEST_HEAD..=MOST_REQUEST_HEAD => {
-            Ok(usize::try_from(size).unwrap_or(usize::MAX))
-        }
-        ..LEAST_REQUEST_HEAD => Err(reader.wrong(leaf, "request_head", "write at least `8KiB`")),
-        _ => Err(reader.wrong(leaf, "request_head", "write at most `16MiB`")),
-    }
 }
 
 fn proxy_protocol(

@@ -43,7 +43,7 @@ impl ConfigSource {
                 return Err(ConfigError::Nothing);
             }
             let page = Page {
-                name: "flags",
+                name: "command line",
                 text: "",
             };
             return self.ready(RawConfig::default(), page);

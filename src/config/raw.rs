@@ -5,11 +5,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::kinds::{
-    AutoOrCount, Choice, CloseCode, Count, File, FirstMessage, Header, Network, NoNetworks, Off,
-    OrOff, Percent, PlainFraming, PrefixBytes, Size, Span, Text, YesNo,
+    AutoOrCount, CloseCode, Count, File, Header, Network, NoNetworks, Off, OrOff, Percent,
+    PrefixBytes, Size, Span, Text, YesNo,
 };
 use super::leaf::{Block, Leaf, Maybe, OrList, OrMap};
 use super::ready::{ClientAuth, EventKind, HttpPolicy, LogFormat, ProxyVersion, TlsVersion};
+use super::words::{Choice, FirstMessage, PlainFraming};
 use crate::proto::heart::{IdleCounts, Mode, When};
 
 /// The configuration of sidebeat.

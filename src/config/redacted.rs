@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::kinds::Word;
 use super::payload::format_payload;
 use super::ready::{
     Admin, AdminAddress, Config, Hook, IdentityRule, Limits, Listener, Tls, UpstreamTls,
 };
 use super::units::{format_duration, format_percent, format_size};
+use super::words::Word;
 use crate::proto::framing::{Framing, Payload};
 use crate::proto::heart::Policy;
 

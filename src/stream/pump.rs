@@ -40,6 +40,8 @@ pub(super) enum Wish {
     Heartbeat(Edge),
     /// The frame under way may finish; nothing passes after it.
     Stop,
+    /// Everything passes up to a Close, which is kept back.
+    LastWords,
 }
 
 /// What one turn of a stream needs besides its pumps.
@@ -49,6 +51,8 @@ pub(super) struct Turn<'a> {
     pub(super) now: Time,
     /// `ping.data` of the listener: the client's heartbeat is this instead of a Ping frame.
     pub(super) beat: Option<&'a Beat>,
+    /// The heart learned of more than bytes and messages.
+    pub(super) stirred: bool,
     pub(super) tally: [Tally; 2],
     pub(super) rtts: Vec<(End, Duration)>,
     pub(super) sent: [u64; 2],
@@ -123,7 +127,7 @@ pub(super) enum Stop {
     Violated(Violation),
     /// A Close frame was read and put into the outbox.
     Close { code: Option<u16>, text: String },
-    /// The frame that was to be the last one has passed.
+    /// What was to be the last has passed.
     Boundary,
 }
 
@@ -351,13 +355,16 @@ impl Pump {
         turn: &mut Turn<'_>,
     ) -> Result<(), Stop> {
         let end = self.from.other();
-        match self.outbox.flush(to, cx).map_err(Stop::WriteFailed)? {
+        let appetite = self.outbox.flush(to, cx).map_err(Stop::WriteFailed)?;
+        turn.stirred |= appetite != Appetite::Free;
+        match appetite {
             Appetite::Free => {}
             Appetite::Blocked => turn.heart.blocked(end, turn.now),
             Appetite::Progressed => turn.heart.progressed(end, turn.now),
             Appetite::Unblocked => turn.heart.unblocked(end, turn.now),
         }
         if let Some(token) = self.outbox.heartbeat_sent() {
+            turn.stirred = true;
             turn.heart.ping_sent(end, token, turn.now);
             turn.sent[end as usize] += 1;
         }
@@ -378,7 +385,7 @@ impl Pump {
         if !self.held.is_empty() {
             self.held = Vec::new();
         }
-        let (mut start, mut at) = (0, 0);
+        let (mut start, mut at, mut messages) = (0, 0, 0);
         let mut stop = None;
         while at < input.len() {
             let item = match self.scanner.next(&input[at..]) {
@@ -394,10 +401,7 @@ impl Pump {
                         self.gather(&input[at..at + len], message, turn);
                     }
                     at += len;
-                    if message {
-                        turn.heart.message(self.from, turn.now);
-                        turn.tally[self.from as usize].messages += 1;
-                    }
+                    messages += u64::from(message);
                     match self.wish {
                         Some(Wish::Heartbeat(wanted)) if edge >= wanted => {
                             self.send(&input[start..at], to, cx)?;
@@ -419,8 +423,10 @@ impl Pump {
                 Item::Ping { len } => {
                     at += len;
                     turn.heart.app_ping_passed(self.from.other());
+                    turn.stirred = true;
                 }
                 Item::Pong { len, token } => {
+                    turn.stirred = true;
                     if let Pong::Ours { rtt } = turn.heart.pong(self.from, token, turn.now) {
                         turn.answered(self.from, token, rtt);
                         self.send(&input[start..at], to, cx)?;
@@ -436,6 +442,10 @@ impl Pump {
                     at += len;
                     start = at;
                 }
+                Item::Close { .. } if self.wish == Some(Wish::LastWords) => {
+                    stop = Some(Stop::Boundary);
+                    break;
+                }
                 Item::Close { len, code, text } => {
                     at += len;
                     stop = Some(Stop::Close { code, text });
@@ -446,6 +456,11 @@ impl Pump {
                     break;
                 }
             }
+        }
+        if messages > 0 {
+            // All of them were heard at the same instant: the heart need not be told one by one.
+            turn.heart.message(self.from, turn.now);
+            turn.tally[self.from as usize].messages += messages;
         }
         self.send(&input[start..at], to, cx)?;
         self.flush(to, cx, turn)?;

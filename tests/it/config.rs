@@ -15,14 +15,14 @@ fn sidebeat(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         .args(arguments)
         .envs(variables.iter().copied())
         .output()
-        .unwrap()
+        .expect("the binary runs")
 }
 
 fn told(output: &Output) -> (Option<i32>, String, String) {
     (
         output.status.code(),
-        String::from_utf8(output.stdout.clone()).unwrap(),
-        String::from_utf8(output.stderr.clone()).unwrap(),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
     )
 }
 

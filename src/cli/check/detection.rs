@@ -49,7 +49,7 @@ pub(super) fn by_idle_limit(listener: &Listener) -> Option<Detection> {
     Some(Detection { earliest, latest })
 }
 
-/// What the kernel finds of a client that vanished without a word.
+/// What the kernel finds of a client that vanished without a word; its coarse timers add up to a twentieth.
 pub(super) fn by_kernel(listener: &Listener) -> Detection {
     let backstop = user_timeout(listener);
     if let Some(ping) = &listener.heartbeat.ping {
@@ -136,7 +136,7 @@ fn vanished(listener: &Listener) -> String {
         (None, Some(_)) => "a ping not acknowledged, tcp_retries2".to_owned(),
     };
     format!(
-        "a client whose host vanishes is found {} to {} later, by TCP alone: {by}",
+        "a client whose host vanishes is found about {} to {} later, by TCP alone: {by}",
         format_duration(found.earliest),
         format_duration(found.latest)
     )

@@ -79,7 +79,7 @@ fn without_a_limit_only_tcp_itself_finds_the_vanished() {
     hold(
         &tcp("heartbeat: { stall_limit: off }"),
         &[
-            "vanishes is found 30s to 55s later, by TCP alone: keepalive after 25s, then 3 x 10s\n",
+            "vanishes is found about 30s to 55s later, by TCP alone: keepalive after 25s, then 3 x 10s\n",
             "is never found: set idle_limit",
         ],
     );
@@ -87,23 +87,23 @@ fn without_a_limit_only_tcp_itself_finds_the_vanished() {
     hold(
         &tcp(""),
         &[
-            "found 40s to 65s later",
+            "found about 40s to 65s later",
             "TCP_USER_TIMEOUT 65s",
             "wait for it for 60s (stall_limit)",
         ],
     );
     hold(
         &tcp("heartbeat: { close_timeout: 1s }"),
-        &["found 40s to 65s later", "TCP_USER_TIMEOUT 61s"],
+        &["found about 40s to 65s later", "TCP_USER_TIMEOUT 61s"],
     );
     hold(
         &tcp("heartbeat: { close_timeout: 6s }"),
-        &["found 50s to 75s later"],
+        &["found about 50s to 75s later"],
     );
     hold(
         &ws("heartbeat: { idle_limit: off, ping: { interval: 20s, jitter: 0% } }"),
         &[
-            "found 65s to 85s later",
+            "found about 65s to 85s later",
             "a ping not acknowledged for TCP_USER_TIMEOUT 65s",
         ],
     );
