@@ -155,12 +155,10 @@ impl<C: Io, U: Io> Relay<C, U> {
     pub(super) fn abort(&mut self, cause: Cause, now: Time) {
         let cause = cause.with_code(None);
         self.over(cause.clone(), None, now);
-        self.closing = Some(Closing {
-            until: now,
-            awaited: None,
-            last_words: None,
-            cause,
-        });
+        self.close(cause, None, now);
+        if let Some(closing) = &mut self.closing {
+            closing.until = now;
+        }
     }
 
     /// Fixes the cause for everybody who looks; called before `closing` is set.
@@ -291,12 +289,12 @@ impl<C: Io, U: Io> Relay<C, U> {
     }
 
     fn close(&mut self, cause: Cause, awaited: Option<End>, now: Time) {
-        self.closing = Some(Closing {
+        self.closing = Some(Box::new(Closing {
             until: self.close_deadline(now),
             awaited,
             last_words: None,
             cause,
-        });
+        }));
     }
 
     /// `to` broke the protocol, and still gets what the other side says until that side is through with it.

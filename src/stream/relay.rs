@@ -92,8 +92,8 @@ pub(super) struct Relay<C, U> {
     pub(super) heart: Heart,
     pub(super) live: Live,
     pub(super) terms: Arc<Terms>,
-    /// `None` while the stream is open.
-    pub(super) closing: Option<Closing>,
+    /// `None` while the stream is open, which is when its size counts.
+    pub(super) closing: Option<Box<Closing>>,
     /// The side whose FIN came first (raw TCP).
     pub(super) first_fin: Option<End>,
     /// A side that took no more bytes. What it said before is still read: its Close may be there.
@@ -190,7 +190,7 @@ impl<C: Io, U: Io> Relay<C, U> {
                 None if self.is_calm(now) => return Poll::Pending,
                 None => self.ask_heart(cx, now),
                 Some(_) => match self.rest(cx, now) {
-                    Poll::Pending => self.closing.as_ref().map(Closing::next),
+                    Poll::Pending => self.closing.as_deref().map(Closing::next),
                     Poll::Ready(()) => return Poll::Ready(()),
                 },
             };
