@@ -15,6 +15,8 @@ mod page;
 mod problem;
 mod process;
 mod routes;
+#[cfg(test)]
+mod stream_tests;
 mod streams;
 pub mod telemetry;
 
@@ -214,19 +216,19 @@ mod tests {
     use crate::config::AdminAddress;
     use crate::log::capture::{Style, logged};
 
-    struct Answer {
-        status: u16,
-        head: String,
-        body: String,
+    pub(super) struct Answer {
+        pub(super) status: u16,
+        pub(super) head: String,
+        pub(super) body: String,
     }
 
     impl Answer {
-        fn json(&self) -> Value {
+        pub(super) fn json(&self) -> Value {
             serde_json::from_str(&self.body).unwrap()
         }
 
         /// The culprit of a 400, after checking that it is a well-formed problem.
-        fn problem(&self) -> Option<String> {
+        pub(super) fn problem(&self) -> Option<String> {
             assert!(self.head.contains("content-type: application/problem+json"));
             let problem = self.json();
             assert_eq!(problem["type"], "about:blank");
@@ -240,7 +242,7 @@ mod tests {
     }
 
     /// Sends bytes and reads until the plane closes.
-    async fn exchange(plane: &Plane, request: &str) -> Answer {
+    pub(super) async fn exchange(plane: &Plane, request: &str) -> Answer {
         let mut client = TcpStream::connect(plane.address()).await.unwrap();
         client.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -253,7 +255,7 @@ mod tests {
         }
     }
 
-    async fn ask(plane: &Plane, call: &str, headers: &str, body: &str) -> Answer {
+    pub(super) async fn ask(plane: &Plane, call: &str, headers: &str, body: &str) -> Answer {
         let length = body.len();
         let request = format!(
             "{call} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\
