@@ -195,7 +195,9 @@ impl Hooks {
             number: 0,
             stream: entry.id,
             uid: identity.uid.as_deref().map(Arc::from),
-            uid_source: identity.uid_source.map(|source| UidSource::as_str(source).to_owned()),
+            uid_source: identity
+                .uid_source
+                .map(|source| UidSource::as_str(source).to_owned()),
             tags: identity.tags.iter().map(|tag| tag.to_string()).collect(),
         };
         if shared.pending.fetch_add(1, Ordering::AcqRel) >= 2 * INTAKE {
@@ -265,7 +267,9 @@ impl Shared {
         let mut former = std::mem::take(&mut *deliveries);
         let mut routes = Vec::with_capacity(opened.len());
         for (name, hook, endpoint) in opened {
-            let place = former.iter().position(|delivery| **delivery.name() == **name);
+            let place = former
+                .iter()
+                .position(|delivery| **delivery.name() == **name);
             let known = place.map(|place| former.remove(place));
             let delivery = self.delivery(name, hook, endpoint, known);
             deliveries.push(delivery.clone());
@@ -339,14 +343,18 @@ impl Shared {
     /// Offers an event that is in the log to a hook; `None` if there is no such hook any more.
     fn offer(&self, hook: &str, message: &Arc<Message>) -> Option<Offer> {
         let deliveries = self.deliveries();
-        let delivery = deliveries.iter().find(|delivery| **delivery.name() == *hook);
+        let delivery = deliveries
+            .iter()
+            .find(|delivery| **delivery.name() == *hook);
         delivery.map(|delivery| delivery.offer(message))
     }
 
     /// The hook of this name, configured or on its way out.
     fn delivery_of(&self, hook: &str) -> Option<Arc<Delivery>> {
         let deliveries = self.deliveries();
-        let mut named = deliveries.iter().filter(|delivery| **delivery.name() == *hook);
+        let mut named = deliveries
+            .iter()
+            .filter(|delivery| **delivery.name() == *hook);
         named.next().cloned()
     }
 

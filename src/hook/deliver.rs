@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::Shared;
 use super::clock::{Clock, rfc3339, seconds};
 use super::dispatch::LogLine;
 use super::endpoint::{Endpoint, Outcome};
@@ -16,7 +17,6 @@ use super::event::Message;
 use super::metrics::{Series, Settled};
 use super::queue::{CAPACITY, LONGEST_WAIT, Queue, Rules, Step, Ticket};
 use super::trouble::{Notice, Trouble};
-use super::Shared;
 use crate::config::EventKind;
 
 /// A hook as `/v1/status` shows it; every field always present, unknown is null.

@@ -70,10 +70,9 @@ pub(super) async fn dispatch(
                 (started, at)
             }
             // Only for a log.
-            Command::Bound(_)
-            | Command::Settled(..)
-            | Command::Refill(_)
-            | Command::Sync(_) => continue,
+            Command::Bound(_) | Command::Settled(..) | Command::Refill(_) | Command::Sync(_) => {
+                continue;
+            }
         };
         sequence += 1;
         let message = Arc::new(Message::new(&event, at, &source, sequence));

@@ -134,7 +134,12 @@ impl Message {
         source: &str,
         sequence: u64,
     ) -> Self {
-        let Subject { kind, stream, uid, listener } = subject;
+        let Subject {
+            kind,
+            stream,
+            uid,
+            listener,
+        } = subject;
         let id = id(kind, stream);
         let subject = stream.map(|stream| stream.to_string());
         let envelope = Envelope {

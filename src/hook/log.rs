@@ -154,7 +154,9 @@ impl Writer {
                 Err(_) => {}
             }
             for _ in 1..BATCH {
-                let Ok(command) = commands.try_recv() else { break };
+                let Ok(command) = commands.try_recv() else {
+                    break;
+                };
                 self.take(command);
             }
             self.turn();
@@ -175,7 +177,11 @@ impl Writer {
             self.shared.metrics.log_skipped.inc_by(damaged);
         }
         if torn > 0 {
-            info!(?path, bytes = torn, "cut an unfinished record off the hook log");
+            info!(
+                ?path,
+                bytes = torn,
+                "cut an unfinished record off the hook log"
+            );
         }
         self.spill_what_was_left();
         self.turn();
@@ -249,7 +255,9 @@ impl Writer {
             warn!(%stream, "the hook log has lost the opening of a stream that was open");
             return self.store.forget(stream);
         };
-        let hooks = self.shared.wanting(EventKind::Closed, opened.listener.as_deref());
+        let hooks = self
+            .shared
+            .wanting(EventKind::Closed, opened.listener.as_deref());
         let identity = self.store.identity(open);
         let record = closing_record(&opened.body, identity.as_ref(), at);
         let Some(record) = record.filter(|_| !hooks.is_empty()) else {

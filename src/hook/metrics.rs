@@ -114,7 +114,10 @@ impl HookMetrics {
             ),
             log_bytes: added(
                 registry,
-                IntGauge::new("sidebeat_hook_log_bytes", "Size of the hook log in state_dir."),
+                IntGauge::new(
+                    "sidebeat_hook_log_bytes",
+                    "Size of the hook log in state_dir.",
+                ),
             ),
             log_failing: added(
                 registry,

@@ -38,6 +38,9 @@ mod tests {
         assert_eq!(crc32c(&[0xff; 32], 0), 0x62A8_AB43);
         let ascending: Vec<u8> = (0..32).collect();
         assert_eq!(crc32c(&ascending, 0), 0x46DD_794E);
-        assert_eq!(crc32c(&ascending[5..], crc32c(&ascending[..5], 0)), 0x46DD_794E);
+        assert_eq!(
+            crc32c(&ascending[5..], crc32c(&ascending[..5], 0)),
+            0x46DD_794E
+        );
     }
 }

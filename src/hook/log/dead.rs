@@ -32,10 +32,16 @@ impl DeadLetters {
     }
 
     /// Keeps an event that `hook` did not get; `result` is the word of the metric.
-    pub(super) fn keep(&mut self, hook: &str, result: &str, message: &Message) -> std::io::Result<()> {
+    pub(super) fn keep(
+        &mut self,
+        hook: &str,
+        result: &str,
+        message: &Message,
+    ) -> std::io::Result<()> {
         let at = rfc3339(SystemTime::now());
         let hook = serde_json::Value::from(hook);
-        let mut line = format!(r#"{{"at":"{at}","hook":{hook},"result":"{result}","event":"#).into_bytes();
+        let mut line =
+            format!(r#"{{"at":"{at}","hook":{hook},"result":"{result}","event":"#).into_bytes();
         line.extend_from_slice(&message.body);
         line.extend_from_slice(b"}\n");
         let kept = self.append(&line);
@@ -65,7 +71,11 @@ impl DeadLetters {
     }
 
     fn open(&self) -> std::io::Result<File> {
-        File::options().append(true).create(true).mode(0o600).open(&self.path)
+        File::options()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&self.path)
     }
 }
 
@@ -82,7 +92,10 @@ mod tests {
         let directory = Directory::open(base.path()).unwrap();
         let mut letters = DeadLetters::new(&directory);
         letters.bound = 2_000;
-        let event = Event::Started { former_boot_id: None, recovered: 3 };
+        let event = Event::Started {
+            former_boot_id: None,
+            recovered: 3,
+        };
         for sequence in 0..20 {
             let message = Message::new(&event, SystemTime::UNIX_EPOCH, "/s", sequence);
             letters.keep("a \"b\"", "expired", &message).unwrap();
@@ -90,14 +103,23 @@ mod tests {
         let lines = |path: &std::path::Path| -> Vec<Value> {
             assert!(path.metadata().unwrap().len() <= 2_000);
             let text = std::fs::read_to_string(path).unwrap();
-            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+            text.lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect()
         };
-        let (newer, older) = (lines(&directory.dead_letters()), lines(&directory.older_dead_letters()));
+        let (newer, older) = (
+            lines(&directory.dead_letters()),
+            lines(&directory.older_dead_letters()),
+        );
         let last = newer.last().unwrap();
         assert_eq!(last["hook"], "a \"b\"");
         assert_eq!(last["result"], "expired");
         assert_eq!(last["event"]["sequence"], "00000000000000000019");
-        let first = newer[0]["event"]["sequence"].as_str().unwrap().parse::<usize>().unwrap();
+        let first = newer[0]["event"]["sequence"]
+            .as_str()
+            .unwrap()
+            .parse::<usize>()
+            .unwrap();
         let before = older.last().unwrap()["event"]["sequence"].as_str().unwrap();
         assert_eq!(before.parse::<usize>().unwrap(), first - 1);
     }

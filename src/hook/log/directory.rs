@@ -227,6 +227,9 @@ mod tests {
         let file = base.path().join("file");
         std::fs::write(&file, "").unwrap();
         let error = Directory::open(&file.join("below")).err().unwrap();
-        assert!(error.to_string().contains("cannot make the directory"), "{error}");
+        assert!(
+            error.to_string().contains("cannot make the directory"),
+            "{error}"
+        );
     }
 }

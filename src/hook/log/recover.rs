@@ -53,9 +53,17 @@ impl Store {
         let mut past = Past::default();
         if first == Head::Known {
             let read = store.replay(&mut past);
-            read.map_err(|source| store.directory.error("read the file `hooks.log` in it", source))?;
+            read.map_err(|source| {
+                store
+                    .directory
+                    .error("read the file `hooks.log` in it", source)
+            })?;
         }
-        let mut open: Vec<_> = store.open.iter().map(|(stream, open)| (open.opened, *stream)).collect();
+        let mut open: Vec<_> = store
+            .open
+            .iter()
+            .map(|(stream, open)| (open.opened, *stream))
+            .collect();
         open.sort_unstable();
         past.open = open.into_iter().map(|(_, stream)| stream).collect();
         store.begin(&past);
@@ -111,7 +119,13 @@ impl Store {
             (EventKind::Opened, Some(stream)) if event.open => {
                 open = true;
                 let opened = event.number;
-                self.open.insert(stream, Open { opened, bound: None });
+                self.open.insert(
+                    stream,
+                    Open {
+                        opened,
+                        bound: None,
+                    },
+                );
             }
             (EventKind::Closed, Some(stream)) => drop(self.over(stream)),
             _ => {}

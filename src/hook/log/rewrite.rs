@@ -72,7 +72,7 @@ impl Store {
     /// On a full disk there is no room for a second file, but what is needed has room in the first. A process that is
     /// killed meanwhile leaves old records behind the new ones; their streams and events are then told again, under
     /// the ids that they had.
-    fn rewrite_in_place(&mut self) -> std::io::Result<()> {
+    pub(super) fn rewrite_in_place(&mut self) -> std::io::Result<()> {
         let mut bytes = Vec::new();
         let written = self.write_all(Which::OnDisk, &mut bytes)?;
         if written.length > self.length {
@@ -131,7 +131,10 @@ impl Store {
         }
         if !written.lost.is_empty() {
             let records = written.lost.len();
-            tracing::error!(records, "the hook log has lost records: the disk gave back other bytes than were written");
+            tracing::error!(
+                records,
+                "the hook log has lost records: the disk gave back other bytes than were written"
+            );
         }
     }
 

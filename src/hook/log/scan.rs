@@ -14,11 +14,7 @@ const CHUNK: usize = 64 * 1024;
 #[derive(Debug, PartialEq)]
 pub(super) enum Found {
     /// A good record at this place in the file.
-    Record {
-        entry: Entry,
-        at: u64,
-        size: u32,
-    },
+    Record { entry: Entry, at: u64, size: u32 },
     /// Bytes of the file that are no record and have good records behind them.
     Damage(Range<u64>),
     /// The file ends with bytes that are no record: what a process wrote last when it was killed.
@@ -158,10 +154,17 @@ mod tests {
             bad[place] ^= 0x55;
             let found = scan(&bad);
             let hit = place / size;
-            let good: Vec<u128> = (0..4).filter(|nth| *nth != hit).map(|nth| nth as u128 + 1).collect();
+            let good: Vec<u128> = (0..4)
+                .filter(|nth| *nth != hit)
+                .map(|nth| nth as u128 + 1)
+                .collect();
             assert_eq!(streams(&found), good, "byte {place}");
             let range = (hit * size) as u64..((hit + 1) * size) as u64;
-            let expected = if hit == 3 { Found::Torn(range) } else { Found::Damage(range) };
+            let expected = if hit == 3 {
+                Found::Torn(range)
+            } else {
+                Found::Damage(range)
+            };
             assert!(found.contains(&expected), "byte {place}: {found:?}");
         }
     }

@@ -66,12 +66,20 @@ impl Writer {
             let Some(number) = spilled.pop_front() else {
                 break;
             };
-            let origin = if number < self.first_own { Origin::Former } else { Origin::Own };
+            let origin = if number < self.first_own {
+                Origin::Former
+            } else {
+                Origin::Own
+            };
             if let Some(message) = self.store.load(number) {
                 delivery.take_back(Arc::new(message), origin);
             } else {
                 warn!(hook = &**hook, "the hook log has lost an event");
-                let kind = self.store.records.get(&number).and_then(|stored| stored.kind);
+                let kind = self
+                    .store
+                    .records
+                    .get(&number)
+                    .and_then(|stored| stored.kind);
                 delivery.lose(kind);
                 self.store.settled(number, hook);
             }
@@ -97,7 +105,11 @@ impl Writer {
     /// The hook of an event is not configured any more.
     fn discard(&mut self, number: u64, hook: &Arc<str>) {
         if let Some(message) = self.store.load(number) {
-            warn!(hook = &**hook, id = message.id, "an event is discarded: its hook is gone");
+            warn!(
+                hook = &**hook,
+                id = message.id,
+                "an event is discarded: its hook is gone"
+            );
             self.keep_dead(&message, hook, "removed");
         }
         self.store.settled(number, hook);

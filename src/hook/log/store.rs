@@ -271,14 +271,22 @@ impl Store {
         let mut written = Vec::new();
         let mut bounded = false;
         for &number in &self.unwritten.all {
-            let Some(record) = self.records.get(&number).and_then(|stored| self.image(stored)) else {
+            let Some(record) = self
+                .records
+                .get(&number)
+                .and_then(|stored| self.image(stored))
+            else {
                 continue;
             };
             bounded = self.live + (bytes.len() + record.len()) as u64 > LIVE_BOUND;
             if bounded {
                 break;
             }
-            written.push((number, self.length + bytes.len() as u64, record.len() as u32));
+            written.push((
+                number,
+                self.length + bytes.len() as u64,
+                record.len() as u32,
+            ));
             bytes.extend_from_slice(&record);
         }
         bytes.extend_from_slice(&self.marks);
