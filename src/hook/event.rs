@@ -316,4 +316,4 @@ fn encode(segment: &str) -> String {
 
 #[cfg(test)]
 #[path = "event_tests.rs"]
-mod tests;
+pub(super) mod tests;

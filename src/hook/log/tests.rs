@@ -2,7 +2,6 @@
 
 mod damage;
 mod model;
-mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::UNIX_EPOCH;
