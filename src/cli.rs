@@ -12,6 +12,7 @@ use crate::config::{Config, ConfigSource, Flags};
 mod check;
 mod completions;
 mod ctl;
+mod demo;
 mod drain;
 mod healthcheck;
 mod receive;
@@ -35,6 +36,8 @@ enum Command {
     Run(Box<ConfigArgs>),
     /// Validate configuration, certificates and hooks, and say what follows from them.
     Check(check::Args),
+    /// Show everything in one process: an echo app, the proxy before it, a hook receiver.
+    Demo(demo::Args),
     /// Ask and steer a running proxy.
     Ctl(ctl::CtlArgs),
     /// Begin a drain, as a preStop hook does.
@@ -71,6 +74,7 @@ pub fn run_args_to_source(args: ConfigArgs) -> ConfigSource {
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Cli::parse_from(arguments).command {
         Command::Run(args) => run::main(*args),
+        Command::Demo(args) => demo::main(args),
         Command::Ctl(args) => {
             with_file(args.target.config.clone(), |config| ctl::main(args, config))
         }

@@ -1,14 +1,20 @@
 //! One listening socket per worker: accept, permit, back off.
 
+mod capacity;
+mod limits;
+mod lobby;
+
 use std::cell::Cell;
+use std::fs::File;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -19,6 +25,10 @@ use crate::net::upstream::Dialer;
 use crate::proto::cause::{End, Rejection};
 use crate::stream::{self, Terms};
 use crate::worker::Worker;
+
+pub use capacity::{Capacity, Needs, Pair, raise_descriptors};
+use limits::{Client, Limiter};
+pub use lobby::{Phase, Seat, evict, guests};
 
 /// The pause after an accept that failed for want of a resource (EMFILE, ENFILE, ENOMEM): long enough not to spin, short
 /// enough to go on as soon as a stream ends.
@@ -43,7 +53,8 @@ pub struct Listener {
     pub dial_complaints: Throttle,
     accept_complaints: Throttle,
     streams: AtomicUsize,
-    all_streams: Arc<AtomicUsize>,
+    limiter: Limiter,
+    capacity: Arc<Capacity>,
     removed: AtomicBool,
 }
 
@@ -110,7 +121,7 @@ impl Listener {
         loaded: Loaded,
         spread: Duration,
         metrics: Arc<ListenerMetrics>,
-        all_streams: Arc<AtomicUsize>,
+        capacity: Arc<Capacity>,
     ) -> Result<Self, TlsError> {
         let Loaded { config, dialer } = loaded;
         let tls = config
@@ -118,6 +129,7 @@ impl Listener {
             .as_ref()
             .map(|tls| ServerTls::load(tls, alpn(&config)))
             .transpose()?;
+        tell_lowered(&config, &capacity);
         Ok(Self {
             terms: ArcSwap::from_pointee(Terms::new(&config, spread)),
             config: ArcSwap::new(config),
@@ -127,7 +139,8 @@ impl Listener {
             dial_complaints: Throttle::default(),
             accept_complaints: Throttle::default(),
             streams: AtomicUsize::new(0),
-            all_streams,
+            limiter: Limiter::new(),
+            capacity,
             removed: AtomicBool::new(false),
         })
     }
@@ -147,6 +160,7 @@ impl Listener {
             tls.adopt(certificates);
         }
         let Loaded { config, dialer } = loaded;
+        tell_lowered(&config, &self.capacity);
         self.terms.store(Arc::new(Terms::new(&config, spread)));
         self.config.store(config);
         self.dialer.store(Arc::new(dialer));
@@ -167,28 +181,72 @@ impl Listener {
         self.removed.load(Ordering::Relaxed)
     }
 
-    /// A place among `limits.streams`, or the reason why there is none.
-    pub fn permit(self: &Arc<Self>) -> Result<Permit, Rejection> {
-        let limit = self.config.load().limits.streams;
+    /// `limits.streams`, or what of it fits the file descriptors of the process.
+    pub fn streams_limit(&self) -> usize {
+        let configured = self.config.load().limits.streams;
+        configured.min(self.capacity.pairs())
+    }
+
+    /// Counts an opening of `client` against the rates: a WebSocket opening request or an accepted tcp or tls
+    /// connection, whatever becomes of it.
+    pub fn admit(&self, client: IpAddr) -> Result<(), Rejection> {
+        let limits = &self.config.load().limits;
+        if limits.opens_per_second.is_none() && limits.opens_per_second_per_ip.is_none() {
+            return Ok(());
+        }
+        self.limiter.admit(Client::from(client), limits)
+    }
+
+    /// A place among `limits.streams` and among the streams of `client`, or the reason why there is none.
+    pub fn permit(self: &Arc<Self>, client: IpAddr) -> Result<Permit, Rejection> {
+        let limits = self.config.load().limits;
+        let pair = self.capacity.stream().ok_or(Rejection::TooManyStreams)?;
         self.streams
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-                (held < limit).then_some(held + 1)
+                (held < limits.streams).then_some(held + 1)
             })
-            .map(|_| {
-                self.all_streams.fetch_add(1, Ordering::Relaxed);
-                Permit(Arc::clone(self))
-            })
-            .map_err(|_| Rejection::TooManyStreams)
+            .map_err(|_| Rejection::TooManyStreams)?;
+        let client = Client::from(client);
+        if let Err(rejection) = self.limiter.hold(client, &limits) {
+            self.streams.fetch_sub(1, Ordering::Relaxed);
+            return Err(rejection);
+        }
+        Ok(Permit {
+            listener: Arc::clone(self),
+            client,
+            _pair: pair,
+        })
+    }
+
+    /// Descriptors for an ordinary request: they are those that streams could have.
+    pub fn request(&self) -> Option<Pair> {
+        self.capacity.request()
     }
 }
 
-/// A place among `limits.streams`; dropping it gives it back.
-pub struct Permit(Arc<Listener>);
+fn tell_lowered(config: &config::Listener, capacity: &Capacity) {
+    let (configured, streams) = (config.limits.streams, capacity.pairs());
+    if configured > streams {
+        tracing::warn!(
+            listener = &*config.name,
+            configured,
+            streams,
+            "limits.streams is lowered to what the hard limit of open files (ulimit -Hn) has room for"
+        );
+    }
+}
+
+/// A place among `limits.streams` and `limits.streams_per_ip`; dropping it gives it back.
+pub struct Permit {
+    listener: Arc<Listener>,
+    client: Client,
+    _pair: Pair,
+}
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
-        self.0.all_streams.fetch_sub(1, Ordering::Relaxed);
+        self.listener.limiter.release(self.client);
+        self.listener.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -198,6 +256,7 @@ pub struct Local {
     pub shared: Arc<Listener>,
     bytes: [Cell<u64>; 2],
     messages: [Cell<u64>; 2],
+    lobby: lobby::Lobby,
 }
 
 impl Local {
@@ -207,6 +266,7 @@ impl Local {
             shared,
             bytes: Default::default(),
             messages: Default::default(),
+            lobby: lobby::Lobby::default(),
         })
     }
 
@@ -239,44 +299,74 @@ pub async fn accept(
     local: Rc<Local>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let mut spare = Spare::new();
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((tcp, address)) => {
-                local.shared.metrics.accepted.inc();
-                tokio::task::spawn_local(stream::serve(
-                    Rc::clone(&worker),
-                    Rc::clone(&local),
-                    tcp,
-                    address,
-                ));
-            }
+            Ok((tcp, address)) => begin(&worker, &local, tcp, address),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 if local.shared.accept_complaints.due() {
                     let listener = &*local.shared.config.load().name;
                     tracing::error!(listener, %error, "cannot accept; raise the limit of open files or lower limits.streams");
                 }
+                if !worker.evict_guest() {
+                    spare.refuse(&socket, &local);
+                }
                 tokio::time::sleep(BACK_OFF).await;
             }
         }
     }
-    drain_backlog(&socket, &worker, &local);
+    while let Some((tcp, address)) = accept_now(&socket) {
+        begin(&worker, &local, tcp, address);
+    }
 }
 
-fn drain_backlog(socket: &TcpListener, worker: &Rc<Worker>, local: &Rc<Local>) {
+fn accept_now(socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    while let std::task::Poll::Ready(Ok((tcp, address))) = socket.poll_accept(&mut context) {
-        local.shared.metrics.accepted.inc();
-        tokio::task::spawn_local(stream::serve(
-            Rc::clone(worker),
-            Rc::clone(local),
-            tcp,
-            address,
-        ));
+    match socket.poll_accept(&mut context) {
+        std::task::Poll::Ready(accepted) => accepted.ok(),
+        std::task::Poll::Pending => None,
+    }
+}
+
+fn begin(worker: &Rc<Worker>, local: &Rc<Local>, tcp: TcpStream, address: SocketAddr) {
+    local.shared.metrics.accepted.inc();
+    worker.make_room();
+    let seat = Seat::new(Rc::clone(local));
+    let number = seat.number();
+    let serving = stream::serve(Rc::clone(worker), Rc::clone(local), seat, tcp, address);
+    let task = tokio::task::spawn_local(serving);
+    lobby::bind(local, number, task.abort_handle());
+}
+
+/// A descriptor kept for the moment when none is left: given up, it lets us take connections off the queue and close
+/// them, so that clients learn at once what they would else wait for in vain.
+struct Spare(Option<File>);
+
+impl Spare {
+    /// The most connections refused in one go.
+    const BATCH: usize = 64;
+
+    fn new() -> Self {
+        Self(File::open("/dev/null").ok())
+    }
+
+    fn refuse(&mut self, socket: &TcpListener, local: &Local) {
+        if self.0.take().is_some() {
+            for _ in 0..Self::BATCH {
+                let Some(_closed_at_once) = accept_now(socket) else {
+                    break;
+                };
+                local.shared.metrics.accepted.inc();
+                let rejected = local.shared.metrics.rejected(Rejection::TooManyStreams);
+                rejected.inc();
+            }
+        }
+        *self = Self::new();
     }
 }
 

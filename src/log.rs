@@ -13,8 +13,12 @@ use tracing_subscriber::{Registry, reload};
 
 use crate::config::{Log, LogFormat};
 use crate::registry::record::ClosedRecord;
-use format::{STREAM, Style};
+pub(crate) use format::STREAM;
+use format::Style;
 use writer::{Lines, Writer};
+
+/// The target of the lines about heartbeats, at level trace.
+pub(crate) const HEARTBEAT: &str = "sidebeat::heartbeat";
 
 /// Why logging cannot start.
 #[derive(Debug, thiserror::Error)]

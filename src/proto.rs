@@ -3,5 +3,6 @@
 pub mod cause;
 pub mod framing;
 pub mod heart;
+pub mod request;
 pub mod upgrade;
 pub mod websocket;

@@ -8,7 +8,7 @@ mod workers;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,6 +22,7 @@ use crate::admin::{self, AdminListener, Api, Guards, Token};
 use crate::config::{self, Config, ConfigSource};
 use crate::health::Health;
 use crate::hook::{Event, HookMetrics, Hooks};
+use crate::listener::{Capacity, Needs, raise_descriptors};
 use crate::metrics::Metrics;
 use crate::proto::cause::{Cause, Reason};
 use crate::registry::Registry;
@@ -49,7 +50,7 @@ pub struct Shared {
     pub hooks: Hooks,
     refuses: AtomicBool,
     drain_code: AtomicU16,
-    streams: Arc<AtomicUsize>,
+    capacity: Arc<Capacity>,
 }
 
 impl Shared {
@@ -59,6 +60,7 @@ impl Shared {
         health: Arc<Health>,
         hooks: Hooks,
         drain: &config::Drain,
+        capacity: Capacity,
     ) -> Arc<Self> {
         Arc::new(Self {
             metrics,
@@ -67,7 +69,7 @@ impl Shared {
             hooks,
             refuses: AtomicBool::new(false),
             drain_code: AtomicU16::new(drain.close_code),
-            streams: Arc::default(),
+            capacity: Arc::new(capacity),
         })
     }
 
@@ -78,12 +80,12 @@ impl Shared {
 
     /// Streams of all listeners, those included that are opening or whose sockets still live.
     pub fn streams(&self) -> usize {
-        self.streams.load(Ordering::Relaxed)
+        self.capacity.streams()
     }
 
-    /// The counter behind [`Shared::streams`], for the permits of a listener.
-    pub fn stream_counter(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.streams)
+    /// The file descriptors that clients share.
+    pub fn capacity(&self) -> &Arc<Capacity> {
+        &self.capacity
     }
 
     /// The cause of a stream that a drain ends.
@@ -184,6 +186,7 @@ struct Drain {
 
 impl Server {
     async fn start(config: Config, source: ConfigSource) -> Result<Self, StartError> {
+        let descriptors = raise_descriptors();
         let metrics = Arc::new(Metrics::new());
         let count = config
             .workers
@@ -203,7 +206,13 @@ impl Server {
             &tokio::runtime::Handle::current(),
         )
         .map_err(reload::ApplyError::from)?;
-        let shared = Shared::new(metrics, health, hooks, &config.drain);
+        let needs = Needs {
+            workers: count,
+            listeners: config.listeners.len(),
+            hooks: config.hooks.len(),
+        };
+        let capacity = Capacity::new(descriptors, needs);
+        let shared = Shared::new(metrics, health, hooks, &config.drain, capacity);
         shared.hooks.begin(SystemTime::now());
         let mut workers = Workers::start(count, &shared)?;
         for listener in config.listeners.values() {

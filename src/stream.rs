@@ -12,6 +12,7 @@
 
 mod closing;
 mod headers;
+mod hidden;
 mod http;
 mod identity;
 mod live;
@@ -19,6 +20,7 @@ mod opening;
 mod outbox;
 mod pump;
 mod relay;
+mod strict;
 
 #[cfg(test)]
 mod tests;
@@ -34,7 +36,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::config::{self, Protocol, ProxyVersion};
-use crate::listener::{Local, Permit};
+use crate::listener::{Local, Permit, Seat};
 use crate::metrics::Outcomes;
 use crate::net::leg::Leg;
 use crate::net::upstream::{DialError, Dialed};
@@ -55,6 +57,8 @@ const LINGER: Duration = Duration::from_secs(1);
 struct Attempt {
     worker: Rc<Worker>,
     local: Rc<Local>,
+    /// Its place among the connections that are no streams.
+    seat: Rc<Seat>,
     config: Arc<config::Listener>,
     /// The other end of the socket.
     peer: SocketAddr,
@@ -90,12 +94,19 @@ struct Request {
 }
 
 /// Serves one accepted connection to its end.
-pub async fn serve(worker: Rc<Worker>, local: Rc<Local>, tcp: TcpStream, peer: SocketAddr) {
+pub async fn serve(
+    worker: Rc<Worker>,
+    local: Rc<Local>,
+    seat: Seat,
+    tcp: TcpStream,
+    peer: SocketAddr,
+) {
     let config = local.shared.config.load_full();
     let peer = sockopt::canonical(peer);
     let mut attempt = Attempt {
         worker,
         local,
+        seat: Rc::new(seat),
         peer,
         client: peer,
         client_source: "socket",
@@ -123,14 +134,29 @@ impl Attempt {
         {
             self.read_proxy_header(&mut tcp).await?;
         }
+        let websocket = self.config.protocol.is_websocket();
+        if !websocket {
+            self.admit_connection()?;
+        }
         let leg = match &self.local.shared.tls {
             Some(tls) => self.handshake(tls.acceptor(), tcp).await?,
             None => Leg::Tcp(tcp),
         };
-        match self.config.protocol {
-            Protocol::Ws | Protocol::Wss => Ok(http::serve(self, leg).await),
-            Protocol::Tcp | Protocol::Tls => self.open_tcp(leg).await.map(Some),
+        if websocket {
+            Ok(http::serve(self, leg).await)
+        } else {
+            self.open_tcp(leg).await.map(Some)
         }
+    }
+
+    /// What is refused anyway is refused before its TLS handshake, which would cost more than all the rest.
+    fn admit_connection(&self) -> Result<(), Rejection> {
+        if self.draining() {
+            return Err(Rejection::Draining);
+        }
+        let client = self.client.ip();
+        self.local.shared.admit(client)?;
+        self.local.shared.permit(client).map(drop)
     }
 
     async fn read_proxy_header(&mut self, tcp: &mut TcpStream) -> Result<(), Rejection> {
@@ -179,7 +205,8 @@ impl Attempt {
         if self.draining() {
             return Err(Rejection::Draining);
         }
-        let permit = self.local.shared.permit()?;
+        let permit = self.local.shared.permit(self.client.ip())?;
+        self.seat.leave();
         let id = Uuid::now_v7();
         let upstream = self.dial(id).await?;
         Ok(Opened {

@@ -13,7 +13,7 @@ use slab::Slab;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::listener::Local;
+use crate::listener::{self, Local};
 use crate::proto::cause::Cause;
 use crate::proto::heart::Time;
 use crate::server::Shared;
@@ -163,6 +163,18 @@ impl Worker {
     /// Adds a listener whose tallies the tick has to move into the metrics.
     pub fn add_listener(&self, local: Rc<Local>) {
         self.listeners.borrow_mut().push(local);
+    }
+
+    /// Ends guests until there is room for one more connection that is no stream.
+    pub fn make_room(&self) {
+        let listeners = self.listeners.borrow();
+        let room = self.shared.capacity().guests_of_worker();
+        while listener::guests(&listeners) >= room && listener::evict(&listeners) {}
+    }
+
+    /// Ends the connection without a stream that has waited longest, if there is one.
+    pub fn evict_guest(&self) -> bool {
+        listener::evict(&self.listeners.borrow())
     }
 
     fn turn(&self) {

@@ -79,7 +79,7 @@ pub(super) fn main(args: Args) -> ExitCode {
     }
 }
 
-struct Receiver {
+pub(super) struct Receiver {
     secret: Option<Secret>,
     status: StatusCode,
     delay: Duration,
@@ -102,6 +102,16 @@ enum Signature {
 }
 
 impl Receiver {
+    /// A receiver that takes every event signed with `secret`, and says so in a readable line.
+    pub(super) fn of_demo(secret: Secret) -> Self {
+        Self {
+            secret: Some(secret),
+            status: StatusCode::NO_CONTENT,
+            delay: Duration::ZERO,
+            format: Format::Text,
+        }
+    }
+
     /// Serves until nobody reads what it prints.
     async fn listen(self, address: SocketAddr) -> std::io::Result<()> {
         let listener = TcpListener::bind(address).await?;
@@ -115,7 +125,8 @@ impl Receiver {
             .await
     }
 
-    async fn serve(
+    /// Serves for ever; each line goes to `print`.
+    pub(super) async fn serve(
         self,
         listener: TcpListener,
         print: Arc<dyn Fn(&str) + Send + Sync>,

@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 /// The target of the line at the end of a stream.
-pub(super) const STREAM: &str = "sidebeat::stream";
+pub(crate) const STREAM: &str = "sidebeat::stream";
 /// The field of such a line that holds the closing record as JSON.
 const RECORD: &str = "record";
 

@@ -105,6 +105,8 @@ pub struct Figures {
     /// Nanoseconds after the opening, plus one; 0: no deadline.
     deadline: AtomicU64,
     deadline_reason: AtomicU8,
+    /// 1: `deadline` counts from the client's last byte instead.
+    deadline_moves: AtomicU8,
     state: AtomicU8,
 }
 
@@ -138,13 +140,31 @@ impl Figures {
             .store(rtt.as_micros() as u64 + 1, Ordering::Relaxed);
     }
 
-    /// Stores the deadline, in time since the opening.
-    pub fn set_deadline(&self, deadline: Option<(Duration, Reason)>) {
-        let nanos = deadline.map_or(0, |(at, _)| at.as_nanos() as u64 + 1);
+    /// Stores the deadline, in time since the opening. `simple`: an idle deadline goes on to move with the client's last
+    /// byte.
+    pub fn set_deadline(&self, deadline: Option<(Duration, Reason)>, simple: bool) {
+        let moves = simple && deadline.is_some_and(|(_, reason)| reason == Reason::ClientIdle);
+        let last = if moves {
+            self.last[0].load(Ordering::Relaxed).saturating_sub(1)
+        } else {
+            0
+        };
+        let nanos = deadline.map_or(0, |(at, _)| (at.as_nanos() as u64).saturating_sub(last) + 1);
+        self.deadline_moves
+            .store(u8::from(moves), Ordering::Relaxed);
         self.deadline.store(nanos, Ordering::Relaxed);
         if let Some((_, reason)) = deadline {
             self.deadline_reason.store(reason as u8, Ordering::Relaxed);
         }
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        let nanos = self.deadline.load(Ordering::Relaxed).checked_sub(1)?;
+        let last = match self.deadline_moves.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.last[0].load(Ordering::Relaxed).saturating_sub(1),
+        };
+        Some(Duration::from_nanos(nanos + last))
     }
 
     /// One side has sent FIN.
@@ -207,7 +227,7 @@ impl Entry {
             nanos => Some(Duration::from_nanos(nanos - 1)),
         };
         let owned = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
-        let deadline = stamp(&figures.deadline);
+        let deadline = figures.deadline();
         let rtt = figures.rtt.load(Ordering::Relaxed);
         StreamRecord {
             id: self.id,

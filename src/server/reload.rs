@@ -96,7 +96,7 @@ pub(super) fn load_listener(
 ) -> Result<Arc<Listener>, ApplyError> {
     let metrics = shared.metrics.listener(&config.name);
     let listener = Loaded::read(config)
-        .and_then(|loaded| Listener::new(loaded, spread, metrics, shared.stream_counter()));
+        .and_then(|loaded| Listener::new(loaded, spread, metrics, Arc::clone(shared.capacity())));
     let listener = listener.map_err(|source| ApplyError::Tls {
         listener: config.name.to_string(),
         source,

@@ -52,7 +52,7 @@ impl Server {
                 address: running.address.clone(),
                 streams: listener.metrics.active.get().max(0) as u64,
                 closing: listener.metrics.closing.get().max(0) as u64,
-                streams_limit: listener.config.load().limits.streams as u64,
+                streams_limit: listener.streams_limit() as u64,
             }
         };
         self.workers

@@ -24,6 +24,10 @@ use crate::proto::websocket;
 /// What a peer may still send after its last useful byte.
 const DISCARD: usize = 1024 * 1024;
 
+/// How long the offender of a violation still gets what the other side says. An app answers what was right before the
+/// violation, and alone it would have been heard: without this, Autobahn's cases 3.* and 4.* see a lost answer.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// What is done with the bytes of a side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
@@ -76,7 +80,17 @@ pub(super) struct Closing {
     pub(super) until: Time,
     /// A Close is on its way to this side, whose answer is awaited: `close_timeout` starts when it is written out.
     awaited: Option<End>,
+    /// The offender, and until when it still gets what the other side says.
+    last_words: Option<(End, Time)>,
     cause: Cause,
+}
+
+impl Closing {
+    /// When the next step is due.
+    pub(super) fn next(&self) -> Time {
+        self.last_words
+            .map_or(self.until, |(_, until)| until.min(self.until))
+    }
 }
 
 impl<C: Io, U: Io> Relay<C, U> {
@@ -153,17 +167,19 @@ impl<C: Io, U: Io> Relay<C, U> {
         let late = due.map(|due| Duration::from_nanos(now.0.saturating_sub(due.0)));
         self.live
             .over(cause.clone(), late, self.terms.policy.idle_limit);
+        let offended = self.kind == Kind::WebSocket
+            && matches!(cause.reason, Reason::ProtocolError | Reason::MessageTooBig);
         let reset = self.kind != Kind::WebSocket
             && matches!(cause.reason, Reason::ClientGone | Reason::UpstreamGone);
-        self.closing = Some(Closing {
-            until: self.close_deadline(now),
-            awaited: None,
-            cause,
-        });
+        self.close(cause, None, now);
         for to in End::BOTH {
             let from = to.other();
             if self.writing[to as usize] == Writing::Ended {
                 self.forget(from);
+                continue;
+            }
+            if offended && fault == Some(to) {
+                self.hear_out(to, now);
                 continue;
             }
             let edge = self.edge(to);
@@ -213,11 +229,7 @@ impl<C: Io, U: Io> Relay<C, U> {
         self.live
             .over(cause.clone(), None, self.terms.policy.idle_limit);
         let to = from.other();
-        self.closing = Some(Closing {
-            until: self.close_deadline(now),
-            awaited: Some(to),
-            cause,
-        });
+        self.close(cause, Some(to), now);
         self.forget(from);
         if self.broken.take().is_some() {
             // The closer takes no more bytes: nobody is left to answer.
@@ -244,13 +256,45 @@ impl<C: Io, U: Io> Relay<C, U> {
                 self.writing[from as usize] = self.writing[from as usize].then(Ending::Fin);
                 self.forget(from);
             }
-            Stop::Violated(_) => self.forget(from),
-            Stop::Boundary => {
-                self.forget(from);
-                return self.send_close(to, cx);
-            }
+            Stop::Violated(_) | Stop::Boundary => self.forget(from),
+        }
+        if self.writing[to as usize] == Writing::Finishing && self.edge(to) != Edge::Inside {
+            return self.send_close(to, cx);
         }
         self.writing[to as usize] = self.writing[to as usize].then(Ending::Fin);
+    }
+
+    fn close(&mut self, cause: Cause, awaited: Option<End>, now: Time) {
+        self.closing = Some(Closing {
+            until: self.close_deadline(now),
+            awaited,
+            last_words: None,
+            cause,
+        });
+    }
+
+    /// `to` broke the protocol, and still gets what the other side says until that side is through with it.
+    fn hear_out(&mut self, to: End, now: Time) {
+        self.writing[to as usize] = Writing::Finishing;
+        self.wish(to, Some(Wish::LastWords));
+        if let Some(closing) = &mut self.closing {
+            let until = now.saturating_add(LAST_WORDS).min(closing.until);
+            closing.last_words = Some((to, until));
+        }
+    }
+
+    /// The other side said nothing final in time: what it is saying may end with its frame.
+    fn cut_short(&mut self, to: End, cx: &mut Context<'_>) {
+        if self.writing[to as usize] != Writing::Finishing {
+            return;
+        }
+        if self.edge(to) == Edge::Inside {
+            self.wish(to, Some(Wish::Stop));
+        } else {
+            self.forget(to.other());
+            self.send_close(to, cx);
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// Raw TCP: a FIN is passed on behind what came before it.
@@ -275,11 +319,7 @@ impl<C: Io, U: Io> Relay<C, U> {
         });
         self.live
             .over(cause.clone(), None, self.terms.policy.idle_limit);
-        self.closing = Some(Closing {
-            until: self.close_deadline(now),
-            awaited: None,
-            cause,
-        });
+        self.close(cause, None, now);
     }
 
     /// `end` takes no more bytes. What it said before is still read, and decides what the stream is said to have ended of.
@@ -305,7 +345,12 @@ impl<C: Io, U: Io> Relay<C, U> {
     }
 
     /// Ready when both sides are done, or when their time is up and what was not done has been reset.
-    pub(super) fn rest(&mut self, now: Time) -> Poll<()> {
+    pub(super) fn rest(&mut self, cx: &mut Context<'_>, now: Time) -> Poll<()> {
+        if let Some(closing) = &mut self.closing
+            && let Some((offender, _)) = closing.last_words.take_if(|(_, until)| *until <= now)
+        {
+            self.cut_short(offender, cx);
+        }
         self.note_written(now);
         let late = self
             .closing

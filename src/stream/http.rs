@@ -3,48 +3,69 @@
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, RETRY_AFTER, SEC_WEBSOCKET_VERSION};
-use http::{HeaderValue, Method, Request as HttpRequest, Response, StatusCode, Version};
-use http_body_util::combinators::UnsyncBoxBody;
+use http::{HeaderValue, Request as HttpRequest, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as HttpBody, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use uuid::Uuid;
 
 use super::opening::{self, Switched};
-use super::{Attempt, LINGER, Opened};
+use super::strict::{Strict, Verdict};
+use super::{Attempt, LINGER, Opened, hidden};
 use crate::config::HttpPolicy;
+use crate::listener::{Phase, Seat};
 use crate::net::leg::Leg;
 use crate::proto::cause::Rejection;
+use crate::proto::request::Fault;
 use crate::proto::upgrade;
 
 /// Seconds after which a refused client may come again.
 const RETRY: &str = "1";
 
-/// The most that is read of a client whose request was refused, so that it can read the answer before the reset.
-const LINGER_BYTES: u64 = 256 * 1024;
+/// How long, and how much, is read of a client that goes on sending after the last answer, until it notices.
+const LINGER_LONGEST: Duration = Duration::from_secs(5);
+const LINGER_BYTES: usize = 64 << 20;
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Any body we pass on or make.
-pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;
+pub(super) type Body = Pin<Box<dyn HttpBody<Data = Bytes, Error = BoxError>>>;
 
 /// One client connection while hyper speaks on it.
 pub(super) struct Connection<'a> {
     pub(super) attempt: &'a Attempt,
     /// Set by the request that became a WebSocket.
     pub(super) switched: RefCell<Option<Switched>>,
-    /// A head has been read completely: `handshake_timeout` is kept.
-    asked: Cell<bool>,
+    /// Requests so far; with the first, `handshake_timeout` is kept.
+    asked: Cell<u64>,
+    verdict: Verdict,
+}
+
+/// Keeps a connection out of the lobby for as long as it is busy with the app.
+pub(super) struct Busy(Rc<Seat>);
+
+impl Busy {
+    pub(super) fn new(seat: &Rc<Seat>) -> Self {
+        seat.leave();
+        Self(Rc::clone(seat))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.wait(Phase::Idle);
+    }
 }
 
 /// Answers requests until one becomes a WebSocket (`Some`) or the connection ends.
@@ -52,9 +73,17 @@ pub(super) async fn serve(attempt: &Attempt, leg: Leg) -> Option<Opened> {
     let connection = Rc::new(Connection {
         attempt,
         switched: RefCell::new(None),
-        asked: Cell::new(false),
+        asked: Cell::new(0),
+        verdict: Verdict::default(),
     });
     let limits = &attempt.config.limits;
+    let verdict = Rc::clone(&connection.verdict);
+    let strict = Strict::new(
+        leg,
+        limits.request_head,
+        attempt.config.http_timeout,
+        verdict,
+    );
     let service = {
         let connection = Rc::clone(&connection);
         service_fn(move |request| {
@@ -69,38 +98,45 @@ pub(super) async fn serve(attempt: &Attempt, leg: Leg) -> Option<Opened> {
         .auto_date_header(false)
         .half_close(true);
     builder
-        .max_buf_size(limits.request_head)
+        // Longer heads do not come through, but what came behind one may be read with it.
+        .max_buf_size(2 * limits.request_head)
         .timer(TokioTimer::new())
         .header_read_timeout(limits.handshake_timeout);
-    let mut serving = builder.serve_connection(TokioIo::new(leg), service);
+    let mut serving = builder.serve_connection(TokioIo::new(strict), service);
     let mut deadline = pin!(sleep_until(attempt.deadline));
     let end = poll_fn(|cx| {
         if let Poll::Ready(end) = serving.poll_without_shutdown(cx) {
             return Poll::Ready(Some(end));
         }
         // The deadline covers the TLS handshake too, which hyper's own timer for the head does not know.
-        if !connection.asked.get() && deadline.as_mut().poll(cx).is_ready() {
+        if connection.asked.get() == 0 && deadline.as_mut().poll(cx).is_ready() {
             return Poll::Ready(None);
         }
         Poll::Pending
     })
     .await;
     let parts = serving.into_parts();
-    let (leg, ahead) = (parts.io.into_inner(), parts.read_buf);
+    let (strict, ahead) = (parts.io.into_inner(), parts.read_buf);
+    let in_head = strict.in_head();
+    let (leg, unread) = strict.into_parts();
     if let (Some(Ok(())), Some(switched)) = (&end, connection.switched.take()) {
+        let ahead = if unread.is_empty() {
+            ahead
+        } else {
+            [ahead, unread].concat().into()
+        };
         return Some(switched.opened(leg, ahead));
     }
-    let asked = connection.asked.get();
-    connection.finish(leg, &ahead, end, asked).await;
+    connection.finish(leg, end, in_head).await;
     None
 }
 
 impl Connection<'_> {
     async fn answer(&self, request: HttpRequest<Incoming>) -> Response<Body> {
-        self.asked.set(true);
-        let attempt = self.attempt;
-        if let Err((status, why)) = acceptable(&request) {
-            return self.refuse(status, why);
+        self.asked.set(self.asked.get() + 1);
+        self.attempt.seat.wait(Phase::Idle);
+        if let Some(fault) = self.fault() {
+            return self.refuse(fault.status, fault.why);
         }
         let has_body = !request.body().is_end_stream();
         let kind = upgrade::request(
@@ -109,48 +145,95 @@ impl Connection<'_> {
             request.headers(),
             has_body,
         );
-        if let upgrade::Request::Refuse { status, why } = kind {
-            return self.refuse(status, why);
+        let ordinary = kind == upgrade::Request::Http;
+        let mut answer = self.answer_to(kind, request).await;
+        if !ordinary && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            // What came behind the request may be frames: it must not be read as another request.
+            close(&mut answer);
         }
-        if attempt
-            .config
-            .hidden_paths
-            .iter()
-            .any(|path| path == request.uri().path())
-        {
+        answer
+    }
+
+    async fn answer_to(
+        &self,
+        kind: upgrade::Request,
+        request: HttpRequest<Incoming>,
+    ) -> Response<Body> {
+        let attempt = self.attempt;
+        if let upgrade::Request::Refuse { status, why } = kind {
+            return self.refuse(status.as_u16(), why);
+        }
+        if hidden::is_hidden(
+            &attempt.config.hidden_paths,
+            request.uri(),
+            request.headers(),
+        ) {
             return self.counted(plain(StatusCode::NOT_FOUND, "not found"));
         }
         if attempt.draining() {
-            attempt.reject(Rejection::Draining);
-            return later(StatusCode::SERVICE_UNAVAILABLE, "draining");
+            return self.turned_away(Rejection::Draining);
         }
         match kind {
-            upgrade::Request::WebSocket { accept } => match attempt.local.shared.permit() {
-                Ok(permit) => {
-                    opening::websocket(self, request, &accept, permit, Uuid::now_v7()).await
+            upgrade::Request::WebSocket { accept } => {
+                let client = attempt.forwarded_client(request.headers());
+                let client = client.unwrap_or(attempt.client).ip();
+                let listener = &attempt.local.shared;
+                match listener
+                    .admit(client)
+                    .and_then(|()| listener.permit(client))
+                {
+                    Ok(permit) => {
+                        opening::websocket(self, request, &accept, permit, Uuid::now_v7()).await
+                    }
+                    Err(rejection) => self.turned_away(rejection),
                 }
-                Err(rejection) => {
-                    attempt.reject(rejection);
-                    later(StatusCode::SERVICE_UNAVAILABLE, "too many streams")
-                }
-            },
+            }
             _ if attempt.config.http == HttpPolicy::Refuse => self.counted(upgrade_required(
                 "this port serves WebSocket connections only",
             )),
-            _ => self.counted(opening::ordinary(self, request).await),
+            _ => match attempt.local.shared.request() {
+                Some(pair) => self.counted(opening::ordinary(self, request, pair).await),
+                None => self.counted(self.turned_away(Rejection::TooManyStreams)),
+            },
         }
     }
 
-    fn refuse(&self, status: StatusCode, why: &'static str) -> Response<Body> {
+    /// What the reader found wrong with the request that is being answered; told once.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        let refused = self.verdict.get()?;
+        if refused.request != self.asked.get() {
+            return None;
+        }
+        self.verdict.take();
+        Some(refused.fault)
+    }
+
+    /// A valid request that comes at the wrong time.
+    fn turned_away(&self, rejection: Rejection) -> Response<Body> {
+        self.attempt.reject(rejection);
+        let (status, why) = match rejection {
+            Rejection::TooManyStreamsPerIp => (429, "too many streams of this address"),
+            Rejection::RateLimited => (429, "too many openings a second"),
+            Rejection::Draining => (503, "draining"),
+            _ => (503, "too many streams"),
+        };
+        let mut answer = closing(status, why);
+        answer
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static(RETRY));
+        answer
+    }
+
+    pub(super) fn refuse(&self, status: u16, why: &'static str) -> Response<Body> {
         self.attempt.reject(Rejection::BadRequest);
         match status {
-            StatusCode::UPGRADE_REQUIRED => upgrade_required(why),
-            StatusCode::METHOD_NOT_ALLOWED => {
+            426 => upgrade_required(why),
+            405 => {
                 let mut answer = closing(status, why);
-                answer.headers_mut().insert(
-                    ALLOW,
-                    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
-                );
+                let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+                answer
+                    .headers_mut()
+                    .insert(ALLOW, HeaderValue::from_static(allowed));
                 answer
             }
             _ => closing(status, why),
@@ -168,30 +251,24 @@ impl Connection<'_> {
     }
 
     /// Counts how a connection without a stream ended and says goodbye to it.
-    async fn finish(
-        &self,
-        mut leg: Leg,
-        ahead: &[u8],
-        end: Option<hyper::Result<()>>,
-        asked: bool,
-    ) {
+    async fn finish(&self, mut leg: Leg, end: Option<hyper::Result<()>>, in_head: bool) {
+        self.attempt.seat.wait(Phase::Idle);
         match end {
             Some(Ok(())) => {}
-            // The same timer ends a connection that was kept alive and asks nothing more: that one is no failure.
             None => self.late(&mut leg).await,
-            Some(Err(error)) if error.is_timeout() && !asked => self.late(&mut leg).await,
-            Some(Err(error)) if error.is_parse() => {
-                self.attempt.reject(Rejection::BadRequest);
-                if ahead.starts_with(b"PRI * HTTP/2.0") {
-                    write_answer(&mut leg, "505 HTTP Version Not Supported").await;
-                }
+            // The same timer ends a connection that was kept alive and asks nothing more: that one is no failure.
+            Some(Err(error)) if error.is_timeout() && (in_head || self.asked.get() == 0) => {
+                self.late(&mut leg).await;
             }
-            Some(Err(error)) if error.is_incomplete_message() && !asked => {
-                self.attempt.reject(Rejection::BadRequest)
-            }
+            // Little is left for hyper to find, and it has answered that itself.
+            Some(Err(error)) if error.is_parse() => self.attempt.reject(Rejection::BadRequest),
             Some(Err(error)) => {
                 tracing::debug!(client = %self.attempt.client, %error, "HTTP connection ended")
             }
+        }
+        if self.verdict.take().is_some() {
+            // A body went wrong whose request had its answer already.
+            self.attempt.reject(Rejection::BadRequest);
         }
         linger(leg).await;
     }
@@ -202,49 +279,14 @@ impl Connection<'_> {
     }
 }
 
-/// What hyper lets through and the specifications do not.
-fn acceptable(request: &HttpRequest<Incoming>) -> Result<(), (StatusCode, &'static str)> {
-    if request.method() == Method::CONNECT {
-        return Err((
-            StatusCode::METHOD_NOT_ALLOWED,
-            "CONNECT is not for a reverse proxy",
-        ));
-    }
-    let mut hosts = request.headers().get_all(http::header::HOST).iter();
-    match (hosts.next(), hosts.next(), request.version()) {
-        (Some(_), None, _) | (None, None, Version::HTTP_10) => {}
-        (None, _, _) => {
-            return Err((
-                StatusCode::BAD_REQUEST,
-                "no Host header (RFC 9112 section 3.2)",
-            ));
-        }
-        (Some(_), Some(_), _) => {
-            return Err((
-                StatusCode::BAD_REQUEST,
-                "more than one Host header (RFC 9112 section 3.2)",
-            ));
-        }
-    }
-    if request.version() == Version::HTTP_10
-        && request
-            .headers()
-            .contains_key(http::header::TRANSFER_ENCODING)
-    {
-        return Err((
-            StatusCode::BAD_REQUEST,
-            "Transfer-Encoding in HTTP/1.0 (RFC 9112 section 6.1)",
-        ));
-    }
-    Ok(())
+/// A body that is there at once.
+pub(super) fn full(text: impl Into<Bytes>) -> Body {
+    Box::pin(Full::new(text.into()).map_err(|never| match never {}))
 }
 
 /// An answer of ours in a sentence.
 pub(super) fn plain(status: StatusCode, why: &'static str) -> Response<Body> {
-    let text = Full::from(format!("{why}\n"))
-        .map_err(|never| match never {})
-        .boxed_unsync();
-    let mut answer = Response::new(text);
+    let mut answer = Response::new(full(format!("{why}\n")));
     *answer.status_mut() = status;
     answer.headers_mut().insert(
         http::header::CONTENT_TYPE,
@@ -253,33 +295,27 @@ pub(super) fn plain(status: StatusCode, why: &'static str) -> Response<Body> {
     answer
 }
 
-fn closing(status: StatusCode, why: &'static str) -> Response<Body> {
-    let mut answer = plain(status, why);
+fn close(answer: &mut Response<Body>) {
+    let upgrade = answer.headers().contains_key(http::header::UPGRADE);
+    let options = if upgrade { "Upgrade, close" } else { "close" };
     answer
         .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("close"));
-    answer
+        .insert(CONNECTION, HeaderValue::from_static(options));
 }
 
-fn later(status: StatusCode, why: &'static str) -> Response<Body> {
-    let mut answer = closing(status, why);
-    answer
-        .headers_mut()
-        .insert(RETRY_AFTER, HeaderValue::from_static(RETRY));
+fn closing(status: u16, why: &'static str) -> Response<Body> {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    let mut answer = plain(status, why);
+    close(&mut answer);
     answer
 }
 
 fn upgrade_required(why: &'static str) -> Response<Body> {
-    let mut answer = closing(StatusCode::UPGRADE_REQUIRED, why);
-    answer
-        .headers_mut()
-        .insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-    answer
-        .headers_mut()
-        .insert(http::header::UPGRADE, HeaderValue::from_static("websocket"));
-    answer
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("Upgrade, close"));
+    let mut answer = plain(StatusCode::UPGRADE_REQUIRED, why);
+    let headers = answer.headers_mut();
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    headers.insert(http::header::UPGRADE, HeaderValue::from_static("websocket"));
+    close(&mut answer);
     answer
 }
 
@@ -289,12 +325,20 @@ async fn write_answer(leg: &mut Leg, status: &str) {
     let _ = timeout(LINGER, leg.write_all(answer.as_bytes())).await;
 }
 
-/// FIN first, then what the client still sends is read for a moment: closing with unread data resets the connection, and
-/// the reset can overtake the answer.
+/// FIN first, then what the client still sends is read until it notices: closing with unread data resets the connection,
+/// and the reset can overtake the answer (RFC 9112 section 9.6).
 async fn linger(mut leg: Leg) {
-    let _ = timeout(LINGER, async {
-        leg.shutdown().await?;
-        tokio::io::copy(&mut (&mut leg).take(LINGER_BYTES), &mut tokio::io::sink()).await
-    })
-    .await;
+    let longest = Instant::now() + LINGER_LONGEST;
+    if !matches!(timeout(LINGER, leg.shutdown()).await, Ok(Ok(()))) {
+        return;
+    }
+    let mut scratch = vec![0; 16 * 1024];
+    let mut left = LINGER_BYTES;
+    while left > 0 {
+        let silence = longest.min(Instant::now() + LINGER);
+        match timeout_at(silence, leg.read(&mut scratch)).await {
+            Ok(Ok(read @ 1..)) => left = left.saturating_sub(read),
+            Ok(Ok(0) | Err(_)) | Err(_) => return,
+        }
+    }
 }

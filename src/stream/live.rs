@@ -133,6 +133,15 @@ impl Live {
             }
         }
         for (from, rtt) in &turn.rtts {
+            tracing::trace!(
+                target: log::HEARTBEAT,
+                what = "pong",
+                listener = &*self.entry.opening.listener,
+                end = from.as_str(),
+                id = %self.entry.id,
+                rtt_ms = rtt.as_secs_f64() * 1000.0,
+                "heartbeat answered"
+            );
             self.local.shared.metrics.pongs(*from).inc();
             self.local
                 .shared
@@ -151,6 +160,14 @@ impl Live {
         for to in End::BOTH {
             let sent = turn.sent[to as usize];
             if sent > 0 {
+                tracing::trace!(
+                    target: log::HEARTBEAT,
+                    what = "ping",
+                    listener = &*self.entry.opening.listener,
+                    end = to.as_str(),
+                    id = %self.entry.id,
+                    "heartbeat sent"
+                );
                 self.local.shared.metrics.pings_sent(to).inc_by(sent);
                 if to == End::Client {
                     self.entry.figures.pinged(sent);
@@ -159,17 +176,17 @@ impl Live {
         }
     }
 
-    /// Stores the instant at which the stream ends if nothing more is heard.
-    pub(super) fn note_deadline(&self, deadline: Option<(Time, Reason)>) {
+    /// Stores the instant at which the stream ends if nothing more is heard. Under `simple` limits an idle deadline
+    /// moves with every byte, and is not stored anew for each.
+    pub(super) fn note_deadline(&self, deadline: Option<(Time, Reason)>, simple: bool) {
         let since = |time| {
             self.worker
                 .clock
                 .instant(time)
                 .saturating_duration_since(self.entry.opening.instant)
         };
-        self.entry
-            .figures
-            .set_deadline(deadline.map(|(time, reason)| (since(time), reason)));
+        let deadline = deadline.map(|(time, reason)| (since(time), reason));
+        self.entry.figures.set_deadline(deadline, simple);
     }
 
     fn closed_record(

@@ -1,27 +1,31 @@
 //! One request on its way to the app: a WebSocket opening whose 101 is checked, or an ordinary request that passes.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::TRANSFER_ENCODING;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Request as HttpRequest, Response, StatusCode, Uri, Version};
-use http_body_util::{BodyExt, Empty};
+use http::{HeaderMap, HeaderValue, Request as HttpRequest, Response, StatusCode, Uri, Version};
+use http_body_util::Empty;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use uuid::Uuid;
 
 use super::headers::{self, Forwarded, Purpose};
-use super::http::{Body, BoxError, Connection, plain};
+use super::http::{Body, BoxError, Busy, Connection, full, plain};
 use super::{Attempt, Opened, Request, identity};
 use crate::config::{IdentityRule, Protocol};
-use crate::listener::Permit;
+use crate::listener::{Pair, Permit};
 use crate::net::leg::Leg;
+use crate::net::sockopt;
 use crate::net::upstream::Dialed;
 use crate::proto::cause::Rejection;
 use crate::proto::upgrade::{self, Agreed};
@@ -31,6 +35,15 @@ const ANSWER_HEAD: usize = 64 * 1024;
 
 /// Longest text of a client that a record holds, in bytes.
 const TEXT_MAX: usize = 512;
+
+/// Why an app's answer cannot be passed on.
+#[derive(Debug, thiserror::Error)]
+enum AnswerError {
+    #[error("{0}")]
+    Http(#[from] hyper::Error),
+    #[error("its head is over 64 KiB")]
+    Head,
+}
 
 type Upstream<B> = http1::Connection<TokioIo<Leg>, B>;
 
@@ -42,6 +55,7 @@ pub(super) struct Switched {
     agreed: Agreed,
     request: Request,
     permit: Permit,
+    _busy: Busy,
 }
 
 impl Switched {
@@ -54,6 +68,7 @@ impl Switched {
             agreed,
             request,
             permit,
+            _busy,
         } = self;
         Opened {
             id,
@@ -76,6 +91,7 @@ pub(super) async fn websocket(
     id: Uuid,
 ) -> Response<Body> {
     let attempt = connection.attempt;
+    let busy = Busy::new(&attempt.seat);
     let (mut head, _) = request.into_parts();
     let mut facts = attempt.facts(&head.uri, &head.headers);
     if attempt.reads_messages() {
@@ -125,7 +141,7 @@ pub(super) async fn websocket(
     };
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         attempt.reject(Rejection::UpstreamRefused);
-        return pass_answer(attempt, answer, upstream);
+        return pass_answer(attempt, answer, upstream, (permit, busy));
     }
     let agreed = match upgrade::response(answer.version(), answer.headers(), &original, accept) {
         Ok(agreed) => agreed,
@@ -158,47 +174,87 @@ pub(super) async fn websocket(
         agreed,
         request: facts,
         permit,
+        _busy: busy,
     };
     connection.switched.replace(Some(switched));
-    answer.map(|_| Empty::new().map_err(|never| match never {}).boxed_unsync())
+    answer.map(|_| full(Bytes::new()))
 }
 
-/// Passes an ordinary request and its answer, bodies streaming.
+/// Passes an ordinary request and its answer, bodies streaming; `pair` is for its two connections.
 pub(super) async fn ordinary(
     connection: &Connection<'_>,
     request: HttpRequest<Incoming>,
+    pair: Pair,
 ) -> Response<Body> {
     let attempt = connection.attempt;
+    let busy = Busy::new(&attempt.seat);
     let limit = attempt.config.http_timeout;
     let (mut head, body) = request.into_parts();
     let uri = std::mem::take(&mut head.uri);
     attempt.rewrite(&mut head, &uri, Purpose::Http, None);
-    let Ok(dialed) = attempt.dial(Uuid::now_v7()).await else {
-        return plain(StatusCode::BAD_GATEWAY, "the app cannot be reached");
-    };
-    let request = HttpRequest::from_parts(head, Stalling::new(body, limit));
-    match timeout(limit, ask(dialed.leg, request)).await {
-        Ok(Ok((answer, _))) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => plain(
-            StatusCode::BAD_GATEWAY,
-            "the app switched protocols without being asked",
-        ),
-        Ok(Ok((answer, upstream))) => pass_answer(attempt, answer, upstream),
-        Ok(Err(error)) => {
-            tracing::debug!(listener = &*attempt.config.name, %error, "no valid answer of the app");
-            plain(StatusCode::BAD_GATEWAY, "the app did not answer in HTTP")
+    let dialed = match attempt.dial(Uuid::now_v7()).await {
+        Ok(dialed) => dialed,
+        Err(rejection) => {
+            let why = "the app cannot be reached";
+            return failed(attempt, rejection, StatusCode::BAD_GATEWAY, why);
         }
-        Err(_) => plain(
-            StatusCode::GATEWAY_TIMEOUT,
-            "the app did not answer in time",
-        ),
+    };
+    if body.size_hint().exact().is_none() {
+        // hyper takes a GET without a length for one without a body.
+        let chunked = HeaderValue::from_static("chunked");
+        head.headers.insert(TRANSFER_ENCODING, chunked);
     }
+    let body = Passing::new(body, limit, ());
+    let progress = Rc::clone(&body.progress);
+    let request = HttpRequest::from_parts(head, body);
+    // An upload that moves on may take as long as it likes; the app's time to answer begins with its last piece.
+    let left = || (progress.get() + limit).saturating_duration_since(Instant::now());
+    let late = async {
+        while !left().is_zero() {
+            sleep(left()).await;
+        }
+    };
+    let answered = tokio::select! {
+        answered = ask(dialed.leg, request) => Some(answered),
+        () = late => None,
+    };
+    match answered {
+        Some(Ok((answer, _))) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            let why = "the app switched protocols without being asked";
+            unusable(attempt, &why)
+        }
+        Some(Ok((answer, upstream))) => pass_answer(attempt, answer, upstream, (pair, busy)),
+        Some(Err(error)) if !left().is_zero() => match connection.fault() {
+            // It did not answer since its request was not to be trusted to the end.
+            Some(fault) => connection.refuse(fault.status, fault.why),
+            None => unusable(attempt, &error),
+        },
+        Some(Err(_)) | None => {
+            let (status, why) = (
+                StatusCode::GATEWAY_TIMEOUT,
+                "the app did not answer in time",
+            );
+            failed(attempt, Rejection::UpstreamTimeout, status, why)
+        }
+    }
+}
+
+fn unusable(attempt: &Attempt, error: &dyn std::fmt::Display) -> Response<Body> {
+    tracing::debug!(listener = &*attempt.config.name, %error, "no valid answer of the app");
+    let why = "the app did not answer in HTTP";
+    failed(
+        attempt,
+        Rejection::UpstreamProtocolError,
+        StatusCode::BAD_GATEWAY,
+        why,
+    )
 }
 
 /// Sends a request and waits for the head of its answer; the connection is still to be driven, or taken apart.
 async fn ask<B>(
     leg: Leg,
     request: HttpRequest<B>,
-) -> hyper::Result<(Response<Incoming>, Upstream<B>)>
+) -> Result<(Response<Incoming>, Upstream<B>), AnswerError>
 where
     B: HttpBody<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
@@ -210,22 +266,51 @@ where
         .max_buf_size(ANSWER_HEAD);
     let (mut sender, mut upstream) = builder.handshake(TokioIo::new(leg)).await?;
     let mut answer = pin!(sender.send_request(request));
-    let mut open = true;
-    let answer = poll_fn(|cx| {
-        if open && upstream.poll_without_shutdown(cx)?.is_ready() {
-            open = false;
+    let mut ended = None;
+    poll_fn(|cx| {
+        if ended.is_none()
+            && let Poll::Ready(end) = upstream.poll_without_shutdown(cx)
+        {
+            ended = Some(end.err());
         }
-        answer.as_mut().poll(cx)
+        match answer.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(answer),
+            // An app that answers early may close while its request is still being written: the answer counts.
+            Poll::Pending => match ended.take() {
+                Some(Some(error)) => Poll::Ready(Err(error)),
+                Some(None) => {
+                    ended = Some(None);
+                    Poll::Pending
+                }
+                None => Poll::Pending,
+            },
+        }
     })
-    .await?;
-    Ok((answer, upstream))
+    .await
+    .map_err(AnswerError::from)
+    .and_then(|answer| {
+        if head_size(&answer) > ANSWER_HEAD {
+            return Err(AnswerError::Head);
+        }
+        Ok((answer, upstream))
+    })
 }
 
-/// An answer other than our own 101 goes on as it is, while the app's connection is driven beside it.
+/// hyper bounds what it buffers, but a head that comes in one read may be longer.
+fn head_size(answer: &Response<Incoming>) -> usize {
+    let line = "HTTP/1.1 200 \r\n\r\n".len();
+    let headers = answer.headers().iter();
+    let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    line + headers.sum::<usize>()
+}
+
+/// An answer other than our own 101 goes on as it is, while the app's connection is driven beside it. `keeps` lives as
+/// long as the answer does.
 fn pass_answer<B>(
     attempt: &Attempt,
     answer: Response<Incoming>,
     upstream: Upstream<B>,
+    keeps: impl Unpin + 'static,
 ) -> Response<Body>
 where
     B: HttpBody<Data = Bytes> + Unpin + 'static,
@@ -237,7 +322,7 @@ where
         }
     });
     let limit = attempt.config.http_timeout;
-    let mut answer = answer.map(|body| Stalling::new(body, limit).boxed_unsync());
+    let mut answer = answer.map(|body| -> Body { Box::pin(Passing::new(body, limit, keeps)) });
     headers::answer(answer.headers_mut(), Purpose::Http);
     *answer.version_mut() = Version::HTTP_11;
     answer
@@ -322,23 +407,23 @@ impl Attempt {
     }
 
     /// Behind trusted proxies the client is the rightmost address of the chain that is not itself trusted.
-    fn forwarded_client(&self, headers: &HeaderMap) -> Option<SocketAddr> {
+    pub(super) fn forwarded_client(&self, headers: &HeaderMap) -> Option<SocketAddr> {
         if !self.trusts(self.client.ip()) {
             return None;
         }
         let chain = chain(headers);
-        let mut hops = chain.rsplit(',').map(|hop| address(hop.trim()));
-        // An entry that is no address ends the part of the chain that can be believed.
-        let client = hops
-            .by_ref()
-            .map_while(|hop| hop)
-            .find(|hop| !self.trusts(hop.ip()));
-        client.or_else(|| {
-            chain
-                .split(',')
-                .next()
-                .and_then(|first| address(first.trim()))
-        })
+        let mut nearest = None;
+        for hop in chain.rsplit(',') {
+            // An entry that is no address ends the part of the chain that can be believed.
+            let Some(hop) = address(hop.trim()) else {
+                break;
+            };
+            nearest = Some(hop);
+            if !self.trusts(hop.ip()) {
+                break;
+            }
+        }
+        nearest
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
@@ -368,6 +453,7 @@ fn address(hop: &str) -> Option<SocketAddr> {
     hop.parse()
         .ok()
         .or_else(|| bare.parse().ok().map(|ip| SocketAddr::new(ip, 0)))
+        .map(sockopt::canonical)
 }
 
 /// Client text as records and logs may hold it: cut, control bytes escaped.
@@ -388,24 +474,30 @@ fn shown(bytes: &[u8]) -> String {
     shown
 }
 
-/// A body whose sender may not stall longer than `limit` between two pieces.
-struct Stalling<B> {
-    body: B,
+/// A body on its way, whose sender may not stall longer than `limit` between two pieces.
+struct Passing<G> {
+    body: Incoming,
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
+    /// When the last piece was taken.
+    progress: Rc<Cell<Instant>>,
+    /// Lives as long as the body.
+    _keeps: G,
 }
 
-impl<B> Stalling<B> {
-    fn new(body: B, limit: Duration) -> Self {
+impl<G> Passing<G> {
+    fn new(body: Incoming, limit: Duration, keeps: G) -> Self {
         Self {
             body,
             limit,
             timer: None,
+            progress: Rc::new(Cell::new(Instant::now())),
+            _keeps: keeps,
         }
     }
 }
 
-impl HttpBody for Stalling<Incoming> {
+impl<G: Unpin> HttpBody for Passing<G> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -415,7 +507,12 @@ impl HttpBody for Stalling<Incoming> {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.timer = None;
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+            self.progress.set(Instant::now());
+            return Poll::Ready(match frame {
+                // Trailers are dropped: they could set what the head must say (RFC 9110 section 6.5.1).
+                Some(Ok(frame)) if frame.is_trailers() => None,
+                other => other.map(|frame| frame.map_err(Into::into)),
+            });
         }
         let limit = self.limit;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));

@@ -37,6 +37,8 @@ pub(super) enum Wish {
     Heartbeat(Edge),
     /// The frame under way may finish; nothing passes after it.
     Stop,
+    /// Everything passes up to a Close, which is kept back.
+    LastWords,
 }
 
 /// What one turn of a stream needs besides its pumps.
@@ -46,6 +48,8 @@ pub(super) struct Turn<'a> {
     pub(super) now: Time,
     /// `ping.data` of the listener: the client's heartbeat is this instead of a Ping frame.
     pub(super) beat: Option<&'a Beat>,
+    /// The heart learned of more than bytes and messages.
+    pub(super) stirred: bool,
     pub(super) tally: [Tally; 2],
     pub(super) rtts: Vec<(End, std::time::Duration)>,
     pub(super) sent: [u64; 2],
@@ -104,7 +108,7 @@ pub(super) enum Stop {
     Violated(Violation),
     /// A Close frame was read and put into the outbox.
     Close { code: Option<u16>, text: String },
-    /// The frame that was to be the last one has passed.
+    /// What was to be the last has passed.
     Boundary,
 }
 
@@ -239,13 +243,16 @@ impl Pump {
         turn: &mut Turn<'_>,
     ) -> Result<(), Stop> {
         let end = self.from.other();
-        match self.outbox.flush(to, cx).map_err(Stop::WriteFailed)? {
+        let appetite = self.outbox.flush(to, cx).map_err(Stop::WriteFailed)?;
+        turn.stirred |= appetite != Appetite::Free;
+        match appetite {
             Appetite::Free => {}
             Appetite::Blocked => turn.heart.blocked(end, turn.now),
             Appetite::Progressed => turn.heart.progressed(end, turn.now),
             Appetite::Unblocked => turn.heart.unblocked(end, turn.now),
         }
         if let Some(token) = self.outbox.heartbeat_sent() {
+            turn.stirred = true;
             turn.heart.ping_sent(end, token, turn.now);
             turn.sent[end as usize] += 1;
         }
@@ -263,7 +270,7 @@ impl Pump {
         if !self.held.is_empty() {
             self.held = Vec::new();
         }
-        let (mut start, mut at) = (0, 0);
+        let (mut start, mut at, mut messages) = (0, 0, 0);
         let mut stop = None;
         while at < input.len() {
             let item = match self.scanner.next(&input[at..]) {
@@ -276,10 +283,7 @@ impl Pump {
             match item {
                 Item::Data { len, edge, message } => {
                     at += len;
-                    if message {
-                        turn.heart.message(self.from, turn.now);
-                        turn.tally[self.from as usize].messages += 1;
-                    }
+                    messages += u64::from(message);
                     match self.wish {
                         Some(Wish::Heartbeat(wanted)) if edge >= wanted => {
                             self.send(&input[start..at], to, cx)?;
@@ -296,8 +300,10 @@ impl Pump {
                 Item::Ping { len } => {
                     at += len;
                     turn.heart.app_ping_passed(self.from.other());
+                    turn.stirred = true;
                 }
                 Item::Pong { len, token } => {
+                    turn.stirred = true;
                     if let Pong::Ours { rtt } = turn.heart.pong(self.from, token, turn.now) {
                         turn.rtts.push((self.from, rtt));
                         self.send(&input[start..at], to, cx)?;
@@ -311,6 +317,10 @@ impl Pump {
                     at += len;
                     start = at;
                 }
+                Item::Close { .. } if self.wish == Some(Wish::LastWords) => {
+                    stop = Some(Stop::Boundary);
+                    break;
+                }
                 Item::Close { len, code, text } => {
                     at += len;
                     stop = Some(Stop::Close { code, text });
@@ -321,6 +331,11 @@ impl Pump {
                     break;
                 }
             }
+        }
+        if messages > 0 {
+            // All of them were heard at the same instant: the heart need not be told one by one.
+            turn.heart.message(self.from, turn.now);
+            turn.tally[self.from as usize].messages += messages;
         }
         self.send(&input[start..at], to, cx)?;
         self.flush(to, cx, turn)?;

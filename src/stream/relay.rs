@@ -1,5 +1,6 @@
 //! The one future of an open stream: both directions, the heart and the closing.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -10,14 +11,14 @@ use bytes::Bytes;
 use rand::RngExt;
 use tokio::time::{Instant, Sleep};
 
-use super::closing::{Closing, Reading, Writing};
+use super::closing::{Closing, Ending, Reading, Writing};
 use super::live::Live;
 use super::pump::{Beat, Pump, Step, Stop, Tally, Turn, Wish};
 use crate::config::{self, Protocol};
 use crate::net::leg::Io;
 use crate::proto::cause::{Cause, End, Reason};
 use crate::proto::framing::{Edge, Scanner};
-use crate::proto::heart::{Heart, Kind, Place, Policy, Time, Verdict};
+use crate::proto::heart::{Heart, IdleCounts, Kind, Mode, Place, Policy, Time, Verdict};
 use crate::worker::Command;
 
 /// Reads of each side in one turn before the other streams of the worker get theirs.
@@ -35,21 +36,44 @@ pub struct Terms {
     pub(crate) beat: Option<Beat>,
     /// How long a reload spreads the ends of streams beyond a lowered `max_age`.
     pub spread: Duration,
+    /// The client's idle limit is the only deadline that can come nearer or go further by what is heard.
+    simple: bool,
 }
 
 impl Terms {
     /// The limits of `config`; `spread` is `drain.spread`.
     pub fn new(config: &config::Listener, spread: Duration) -> Self {
         let websocket = matches!(config.protocol, Protocol::Ws | Protocol::Wss);
+        let beat = config.ping_data.as_ref();
         Self {
-            policy: config.heartbeat.clone(),
-            beat: config
-                .ping_data
-                .as_ref()
-                .map(|data| Beat::new(data, websocket)),
-            spread,
+            beat: beat.map(|data| Beat::new(data, websocket)),
+            ..Self::of(config.heartbeat.clone(), spread)
         }
     }
+
+    /// Limits without an application heartbeat.
+    pub(crate) fn of(policy: Policy, spread: Duration) -> Self {
+        let simple = is_simple(&policy);
+        Self {
+            policy,
+            beat: None,
+            spread,
+            simple,
+        }
+    }
+}
+
+fn is_simple(policy: &Policy) -> bool {
+    let others = [
+        policy.quiet_limit,
+        policy.upstream_idle_limit,
+        policy.first_message_limit,
+        policy.max_age,
+    ];
+    policy.mode == Mode::Enforce
+        && policy.idle_counts == IdleCounts::Traffic
+        && policy.upstream_ping.is_none()
+        && others.iter().all(Option::is_none)
 }
 
 /// An open stream: two byte pipes and one clock.
@@ -73,6 +97,8 @@ pub(super) struct Relay<C, U> {
     /// A side that took no more bytes. What it said before is still read: its Close may be there.
     pub(super) broken: Option<(End, io::Error)>,
     armed: Option<Instant>,
+    /// Until then the heart has nothing new to say if it only hears bytes and messages.
+    calm_until: Option<Time>,
 }
 
 /// Bytes that were read from each side before the relay began.
@@ -106,21 +132,30 @@ impl<C: Io, U: Io> Relay<C, U> {
             first_fin: None,
             broken: None,
             armed: None,
+            calm_until: None,
         }
     }
 
     /// Runs the stream to its very end.
-    pub(super) async fn run(mut self, ahead: Ahead) {
-        let mut sleep = pin!(tokio::time::sleep(NEVER));
-        let mut ahead = Some(ahead);
-        std::future::poll_fn(|cx| {
-            if let Some(ahead) = ahead.take() {
-                self.live.worker.listen(self.live.entry.home, cx.waker());
-                self.pass_ahead(&ahead, cx);
-            }
-            self.turn(cx, sleep.as_mut())
-        })
-        .await;
+    // Not an `async fn`: that would keep the arguments beside the variables made of them, and the future of every idle
+    // stream would be twice as large.
+    pub(super) fn run(mut self, ahead: Ahead) -> impl Future<Output = ()> {
+        let mut ahead =
+            Some(Box::new(ahead)).filter(|ahead| ahead.iter().any(|bytes| !bytes.is_empty()));
+        let mut begun = false;
+        async move {
+            let mut sleep = pin!(tokio::time::sleep(NEVER));
+            poll_fn(|cx| {
+                if !std::mem::replace(&mut begun, true) {
+                    self.live.worker.listen(self.live.entry.home, cx.waker());
+                }
+                if let Some(ahead) = ahead.take() {
+                    self.pass_ahead(&ahead, cx);
+                }
+                self.turn(cx, sleep.as_mut())
+            })
+            .await;
+        }
     }
 
     fn turn(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
@@ -138,9 +173,11 @@ impl<C: Io, U: Io> Relay<C, U> {
                 continue;
             }
             let until = match &self.closing {
+                // Being heard only moves deadlines away: the timer that is armed will ask.
+                None if self.is_calm(now) => return Poll::Pending,
                 None => self.ask_heart(cx, now),
-                Some(_) => match self.rest(now) {
-                    Poll::Pending => self.closing.as_ref().map(|closing| closing.until),
+                Some(_) => match self.rest(cx, now) {
+                    Poll::Pending => self.closing.as_ref().map(Closing::next),
                     Poll::Ready(()) => return Poll::Ready(()),
                 },
             };
@@ -151,6 +188,10 @@ impl<C: Io, U: Io> Relay<C, U> {
                 return Poll::Pending;
             }
         }
+    }
+
+    fn is_calm(&self, now: Time) -> bool {
+        self.armed.is_some() && self.calm_until.is_some_and(|until| now < until)
     }
 
     /// Sets the timer only when the deadline came nearer: one that moved away is looked at when the timer fires.
@@ -186,6 +227,7 @@ impl<C: Io, U: Io> Relay<C, U> {
                         .policy_changed(&self.terms.policy, &terms.policy, now, terms.spread);
                     self.live.entry.figures.set_overdue(false);
                     self.terms = terms;
+                    self.calm_until = None;
                     self.armed = None;
                 }
             }
@@ -233,6 +275,9 @@ impl<C: Io, U: Io> Relay<C, U> {
             }
         }
         live.tell(&turn, instant);
+        if turn.stirred {
+            self.calm_until = None;
+        }
         stopped
     }
 
@@ -284,6 +329,7 @@ impl<C: Io, U: Io> Relay<C, U> {
             heart,
             now,
             beat: terms.beat.as_ref(),
+            stirred: false,
             tally: [Tally::default(); 2],
             rtts: Vec::new(),
             sent: [0; 2],
@@ -317,8 +363,10 @@ impl<C: Io, U: Io> Relay<C, U> {
                         return None;
                     }
                     if !placed {
-                        self.live
-                            .note_deadline(self.heart.deadline(&self.terms.policy));
+                        let calm = self.terms.simple && ping_client.is_none();
+                        self.calm_until = until.filter(|_| calm);
+                        let deadline = self.heart.deadline(&self.terms.policy);
+                        self.live.note_deadline(deadline, self.terms.simple);
                         return until;
                     }
                 }
@@ -443,6 +491,10 @@ fn advance<F: Io, T: Io>(
             && how.finish(to, cx).map_err(Stop::WriteFailed)?.is_ready()
         {
             *target = Writing::Ended;
+            if how == Ending::Reset {
+                reading[end.other() as usize] = Reading::Ended;
+            }
+            turn.stirred = true;
             turn.heart.half_closed(end, turn.now);
         }
     }

@@ -2,4 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod clients;
 mod config;
+mod demo;
+mod docs;
+mod http;
+mod http_cases;
+mod limits;
+mod support;

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use crate::config::{self, ConfigSource, Flags};
 use crate::health::Health;
 use crate::hook::{HookMetrics, Hooks};
-use crate::listener::{Listener, Loaded, Local};
+use crate::listener::{Capacity, Listener, Loaded, Local, Needs};
 use crate::metrics::Metrics;
 use crate::proto::cause::End;
 use crate::proto::heart::Policy;
@@ -27,6 +28,12 @@ use crate::server::Shared;
 use crate::stream::live::Live;
 use crate::stream::{Terms, relay, scanners};
 use crate::worker::{Command, Home, Worker};
+
+const NEEDS: Needs = Needs {
+    workers: 1,
+    listeners: 1,
+    hooks: 0,
+};
 
 /// Runs a test in a worker's runtime with paused time: hours pass at once, and to the millisecond.
 pub(super) fn in_virtual_time<F: Future<Output = ()>>(test: F) {
@@ -115,13 +122,14 @@ impl Setup {
             Arc::new(Health::new(1)),
             hooks,
             &config.drain,
+            Capacity::new(1024, NEEDS),
         );
         let loaded = Loaded::read(&listener).unwrap();
         let shared_listener = Listener::new(
             loaded,
             Duration::from_secs(10),
             metrics.listener("main"),
-            shared.stream_counter(),
+            Arc::clone(shared.capacity()),
         );
         let shared_listener = Arc::new(shared_listener.unwrap());
         let worker = Worker::new(0, shared);
@@ -132,7 +140,7 @@ impl Setup {
         let entry = Entry::new(id, home, opening(&listener), Identity::default());
         let local = Local::new(Arc::clone(&shared_listener));
         worker.add_listener(Rc::clone(&local));
-        let permit = shared_listener.permit().unwrap();
+        let permit = shared_listener.permit(Ipv4Addr::LOCALHOST.into()).unwrap();
         let live = Live::enter(entry, local, Rc::clone(&worker), permit);
         let (kind, scanners) = scanners(&listener, &Agreed::default());
         let ended = Rc::new(Cell::new(None));
@@ -237,11 +245,9 @@ impl Bench {
     /// What a reload does.
     pub(super) fn replace_policy(&self, policy: Policy) {
         let spread = Duration::from_secs(10);
-        self.listener.terms.store(Arc::new(Terms {
-            policy,
-            beat: None,
-            spread,
-        }));
+        self.listener
+            .terms
+            .store(Arc::new(Terms::of(policy, spread)));
         self.worker.policies_changed();
     }
 

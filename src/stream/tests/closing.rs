@@ -183,6 +183,13 @@ fn a_violation_is_1002_to_both_and_names_who() {
             bench.app.hear().await,
             Heard::Close(Some(1002), "protocol_error".into())
         );
+        bench.app.send_text("answer to fine").await;
+        bench.app.send_close(1002, "understood").await;
+        assert_eq!(
+            bench.client.hear().await,
+            Heard::Data(b"answer to fine".to_vec()),
+            "alone, the app would have been heard"
+        );
         assert_eq!(
             bench.client.hear().await,
             Heard::Close(Some(1002), "protocol_error".into())
@@ -194,6 +201,40 @@ fn a_violation_is_1002_to_both_and_names_who() {
             record.detail
         );
         assert_eq!(record.reason, "protocol_error");
+    });
+}
+
+#[test]
+fn the_offender_does_not_wait_for_an_app_that_says_nothing_final() {
+    in_virtual_time(async {
+        for inside in [false, true] {
+            let mut bench = Setup::websocket(QUIET).open();
+            let frame = bench.app.frame(OPCODE_BINARY, &[9; 100]);
+            if inside {
+                bench.app.send(&frame[..50]).await;
+                bench.client.read(50).await;
+            }
+            bench.client.send(&[0xf1, 0x80, 0, 0, 0, 0]).await;
+            assert_eq!(
+                bench.app.hear().await,
+                Heard::Close(Some(1002), "protocol_error".into())
+            );
+            if inside {
+                sleep(Duration::from_secs(2)).await;
+                bench.app.send(&frame[50..]).await;
+                bench.client.read(52).await;
+            }
+            assert_eq!(
+                bench.client.hear().await,
+                Heard::Close(Some(1002), "protocol_error".into())
+            );
+            let expected = if inside { 2.0 } else { 1.0 };
+            assert!(
+                (expected..expected + 0.01).contains(&bench.now()),
+                "{}",
+                bench.now()
+            );
+        }
     });
 }
 

@@ -6,7 +6,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
 use tokio::time::timeout;
 
 use super::bench::{Heard, Setup, in_virtual_time};
+use crate::net::leg::Leg;
 use crate::proto::websocket::{OPCODE_BINARY, OPCODE_PING, OPCODE_PONG};
+use crate::stream::relay::{Ahead, Relay};
 
 const QUIET: &str = "{ idle_limit: off, ping: off }";
 
@@ -133,4 +135,13 @@ fn half_a_record_at_the_end_passes_too() {
         bench.client.fin().await;
         assert_eq!(bench.app.rest().await, b"\0\0");
     });
+}
+/// What an idle stream keeps in its task: the relay itself, its timer and next to nothing else.
+#[test]
+fn the_future_of_a_stream_is_small() {
+    fn size<C, U, F: std::future::Future>(_: fn(Relay<C, U>, Ahead) -> F) -> usize {
+        size_of::<F>()
+    }
+    let size = size(Relay::<Leg, Leg>::run);
+    assert!(size <= 960, "{size} bytes");
 }

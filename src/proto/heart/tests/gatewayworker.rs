@@ -1,32 +1,100 @@
-//! GatewayWorker's heartbeat settings as sidebeat answers them (last paragraph of "Heartbeat rules"), for the docs.
+//! GatewayWorker's heartbeat settings, and what sidebeat makes of them (last paragraph of "Heartbeat rules"): the table of
+//! docs/heartbeats.md.
 
 use super::*;
 
-/// `pingInterval` and `pingNotResponseLimit` in seconds and times, with what GatewayWorker's own code makes of them: when
-/// a client dies after its last message (`Gateway::ping`: the timer ticks every I/2, counts to 2L and then destroys).
+const DOCS: &str = include_str!("../../../../docs/heartbeats.md");
+
+/// `pingInterval` in seconds and `pingNotResponseLimit`.
 struct Setting {
     interval: f64,
     limit: f64,
-    there: Option<(f64, f64)>,
 }
 
-const fn setting(interval: f64, limit: f64, there: Option<(f64, f64)>) -> Setting {
-    Setting {
-        interval,
-        limit,
-        there,
+const fn setting(interval: f64, limit: f64) -> Setting {
+    Setting { interval, limit }
+}
+
+const SETTINGS: [Setting; 9] = [
+    setting(55.0, 1.0),
+    setting(10.0, 2.0),
+    setting(25.0, 2.0),
+    setting(20.0, 3.0),
+    setting(1.0, 1.0),
+    setting(55.0, 0.5),
+    setting(10.0, 0.0),
+    setting(10.0, -1.0),
+    setting(0.0, 1.0),
+];
+
+/// What GatewayWorker does to a client after its last message: when it is pinged, and when it is destroyed.
+struct There {
+    pings: Vec<f64>,
+    closed: Option<f64>,
+}
+
+impl There {
+    /// `Gateway::ping` for a client whose last message came `before` seconds before a tick. With a limit the timer ticks every half
+    /// interval; a count is -1 after each message and one more at each tick, even ones ping, and twice the limit destroys.
+    fn play(setting: &Setting, before: f64) -> Self {
+        let mut there = Self {
+            pings: Vec::new(),
+            closed: None,
+        };
+        if setting.interval <= 0.0 {
+            return there;
+        }
+        let enforces = setting.limit > 0.0;
+        let every = if enforces {
+            setting.interval / 2.0
+        } else {
+            setting.interval
+        };
+        let mut count = -1;
+        for tick in 0.. {
+            let now = before + every * f64::from(tick);
+            if now > WATCHED {
+                break;
+            }
+            if enforces && f64::from(count) >= setting.limit * 2.0 {
+                there.closed = Some(now);
+                break;
+            }
+            count += 1;
+            if count != 0 && (count % 2 == 0 || !enforces) {
+                there.pings.push(now);
+            }
+        }
+        there
+    }
+
+    /// Columns of the table: the earliest and the latest of both, over all places of the last message between two ticks.
+    fn columns(setting: &Setting) -> String {
+        let enforces = setting.limit > 0.0;
+        let span = setting.interval / if enforces { 2.0 } else { 1.0 };
+        // Just after a tick, and just before one.
+        let [late, early] = [span, 0.0].map(|before| Self::play(setting, before));
+        let pings = match (&early.pings[..], &late.pings[..]) {
+            ([], []) => "none".to_owned(),
+            ([first, ..], [last, ..]) if enforces => {
+                assert_eq!(early.pings.len(), late.pings.len());
+                format!("{}, the first after {first} to {last} s", early.pings.len())
+            }
+            ([first, ..], [last, ..]) => {
+                format!(
+                    "every {} s, the first after {first} to {last} s",
+                    setting.interval
+                )
+            }
+            (one, other) => panic!("{one:?} {other:?}"),
+        };
+        let closed = match (early.closed, late.closed) {
+            (Some(earliest), Some(latest)) => format!("{earliest} to {latest} s"),
+            _ => "never".to_owned(),
+        };
+        format!("{pings} | {closed}")
     }
 }
-
-const SETTINGS: [Setting; 7] = [
-    setting(55.0, 1.0, Some((82.5, 110.0))),
-    setting(10.0, 2.0, Some((25.0, 30.0))),
-    setting(25.0, 2.0, Some((62.5, 75.0))),
-    setting(20.0, 3.0, Some((70.0, 80.0))),
-    setting(1.0, 1.0, Some((1.5, 2.0))),
-    setting(55.0, 0.5, Some((55.0, 82.5))),
-    setting(10.0, 0.0, None),
-];
 
 const JITTER: f64 = 0.1;
 /// How long a stream is watched that nothing closes.
@@ -37,11 +105,12 @@ impl Setting {
     fn policy(&self) -> Policy {
         let idle = self.interval * self.limit;
         let interval = self.interval / 2.0;
-        let refused = self.limit > 0.0 && interval * (1.0 + JITTER) > idle - (idle / 10.0).min(5.0);
+        let enforces = self.limit > 0.0 && self.interval > 0.0;
+        let refused = enforces && interval * (1.0 + JITTER) > idle - (idle / 10.0).min(5.0);
         Policy {
-            idle_limit: (self.limit > 0.0).then(|| secs(idle)),
+            idle_limit: enforces.then(|| secs(idle)),
             idle_counts: IdleCounts::Messages,
-            ping: ping(interval, JITTER, When::Idle).filter(|_| !refused),
+            ping: ping(interval, JITTER, When::Idle).filter(|_| !refused && self.interval > 0.0),
             ..off()
         }
     }
@@ -60,53 +129,40 @@ impl Setting {
 
     fn row(&self) -> String {
         let policy = self.policy();
-        let Self {
-            interval,
-            limit,
-            there,
-        } = self;
+        let Self { interval, limit } = self;
         let here = match (policy.idle_limit, &policy.ping) {
             (Some(idle), Some(_)) => {
                 let (fewest, most) = self.pings(&policy);
-                format!("{} s | {fewest} to {most}", idle.as_secs_f64())
+                format!("{fewest} to {most} | {} s", idle.as_secs_f64())
             }
-            (Some(idle), None) => format!("{} s | 0 (`ping: off`)", idle.as_secs_f64()),
-            (None, _) => {
+            (Some(idle), None) => format!("none (`ping: off`) | {} s", idle.as_secs_f64()),
+            (None, Some(_)) => {
                 let every = interval / 2.0;
-                format!(
-                    "never | every {} to {} s",
-                    every * (1.0 - JITTER),
-                    every * (1.0 + JITTER)
-                )
+                let (least, most) = (every * (1.0 - JITTER), every * (1.0 + JITTER));
+                format!("every {least} to {most} s | never")
             }
+            (None, None) => "none (`ping: off`) | never".to_owned(),
         };
-        let there = there.map_or("never".to_owned(), |(earliest, latest)| {
-            format!("{earliest} to {latest} s")
-        });
-        format!("| I={interval} L={limit} | {here} | {there} |")
+        format!(
+            "| I={interval} L={limit} | {} | {here} |",
+            There::columns(self)
+        )
     }
 }
 
-const TABLE: &str = "\
-| pingInterval, pingNotResponseLimit | closed after the last message | pings meanwhile | GatewayWorker closes after |
-|---|---|---|---|
-| I=55 L=1 | 55 s | 1 to 2 | 82.5 to 110 s |
-| I=10 L=2 | 20 s | 3 to 4 | 25 to 30 s |
-| I=25 L=2 | 50 s | 3 to 4 | 62.5 to 75 s |
-| I=20 L=3 | 60 s | 5 to 7 | 70 to 80 s |
-| I=1 L=1 | 1 s | 1 to 2 | 1.5 to 2 s |
-| I=55 L=0.5 | 27.5 s | 0 (`ping: off`) | 55 to 82.5 s |
-| I=10 L=0 | never | every 4.5 to 5.5 s | never |";
-
 #[test]
-fn the_table_says_what_the_mapping_gives() {
-    let head: String = TABLE
-        .lines()
-        .take(2)
-        .map(|line| format!("{line}\n"))
-        .collect();
+fn the_documentation_has_the_table() {
     let rows: Vec<String> = SETTINGS.iter().map(Setting::row).collect();
-    assert_eq!(head + &rows.join("\n"), TABLE);
+    let written: Vec<&str> = DOCS
+        .lines()
+        .filter(|line| line.starts_with("| I="))
+        .collect();
+    assert_eq!(
+        written,
+        rows,
+        "docs/heartbeats.md should have\n{}",
+        rows.join("\n")
+    );
 }
 
 #[test]
@@ -148,6 +204,8 @@ fn a_client_dies_exactly_its_limit_after_its_last_message_and_is_asked_as_often_
                 most.saturating_sub(1) <= greatest && greatest <= most,
                 "{name}"
             );
+        } else if policy.ping.is_none() {
+            assert_eq!((least, greatest), (0, 0));
         } else {
             let every = setting.interval / 2.0;
             let (slowest, fastest) = (

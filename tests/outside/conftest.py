@@ -1,0 +1,36 @@
+import pytest
+
+from harness.certs import Authority
+from harness.hooks import Hooks
+from harness.wire import App
+
+
+@pytest.fixture
+def app():
+    """An upstream whose connections the test accepts and answers."""
+    with App() as app:
+        yield app
+
+
+@pytest.fixture
+def hooks():
+    """A receiver of hooks."""
+    with Hooks() as hooks:
+        yield hooks
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    """A certificate authority with its files."""
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--count", type=int, default=1, help="run each test so many times, to find what fails now and then")
+
+
+def pytest_generate_tests(metafunc):
+    count = metafunc.config.getoption("count")
+    if count > 1:
+        metafunc.fixturenames.append("repetition")
+        metafunc.parametrize("repetition", range(count))
