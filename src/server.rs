@@ -197,7 +197,9 @@ impl Server {
         let health = Arc::new(Health::new(count));
         let hook_metrics = HookMetrics::register(metrics.registry());
         if !config.hooks.is_empty() && config.state_dir.is_none() {
-            tracing::warn!("hooks without state_dir: events that are not delivered are lost if this process ends");
+            tracing::warn!(
+                "hooks without state_dir: events that are not delivered are lost if this process ends"
+            );
         }
         let hooks = Hooks::start_with(
             &config.hooks,
