@@ -1,13 +1,17 @@
 //! The hook log: what has to survive a crash of the process, in one append-only file of the `state_dir`.
 //!
 //! ```text
-//! any thread         the log's thread                                        control runtime
-//! emit ── channel ─▶ number, write a batch, fdatasync once ─▶ queue of hook ─▶ task ─▶ endpoint
-//!                      ▲                                        │ full: the event stays in the file
-//!                      └──────────── settled, refill ───────────┘
+//! any thread         the log's thread                                     control runtime
+//! emit ── channel ─▶ number, write at once, sync a batch ─▶ queue of hook ─▶ task ─▶ endpoint
+//!                      ▲                                      │ full: the event stays in the file
+//!                      └──────────── settled, refill ─────────┘
 //!
 //! sidebeat hook log 1 \n │ boot │ event │ event │ settled │ over │ …      append, rewritten when most of it is dead
 //! ```
+//!
+//! What is written survives the process; fdatasync is for the machine. A disk that is busy may take a second for it, so
+//! it runs beside: one at a time, for all that was written until it began, and those events are handed on when it ends.
+//! Meanwhile what happens is written on.
 //!
 //! An `opened` event is also the record of its stream, a `closed` event ends that. What is open at the end of the file
 //! was open when the process was killed: the next one reports it.
@@ -32,7 +36,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -43,7 +48,7 @@ use self::crash::closing_record;
 use self::dead::DeadLetters;
 use self::directory::Directory;
 use self::recover::Past;
-use self::store::Store;
+use self::store::{Store, WriteError};
 use super::dispatch::Command;
 use super::event::{Event, Message, Subject};
 use super::metrics::Settled;
@@ -51,7 +56,7 @@ use super::trouble::Throttle;
 use super::{Shared, retire_all};
 use crate::config::EventKind;
 
-/// Commands that share one fdatasync at most: bounds what is in memory for one write.
+/// Commands that share one write at most.
 const BATCH: usize = 1024;
 /// Between two tries to write when the disk is full.
 const RETRY: Duration = Duration::from_secs(1);
@@ -84,6 +89,7 @@ impl Log {
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
+            .max_blocking_threads(1)
             .build()
             .map_err(cannot)?;
         let thread = std::thread::Builder::new().name("hook-log".to_owned());
@@ -98,9 +104,7 @@ impl Log {
             source,
             sequence: 0,
             spilled: HashMap::new(),
-            fresh: Vec::new(),
-            taken: 0,
-            waiting: Vec::new(),
+            batch: Batch::default(),
             retry_at: None,
             started: Instant::now(),
             write_errors: Throttle::default(),
@@ -128,11 +132,8 @@ struct Writer {
     first_own: u64,
     /// Numbers of the events that each hook gets when its queue has room, in their order.
     spilled: HashMap<Arc<str>, VecDeque<u64>>,
-    /// To be handed on after the next write.
-    fresh: Vec<(Arc<Message>, Vec<Arc<str>>)>,
-    /// Commands since the last write that count as pending.
-    taken: usize,
-    waiting: Vec<oneshot::Sender<()>>,
+    /// What is to be synced next.
+    batch: Batch,
     /// Set while the log cannot be written.
     retry_at: Option<Instant>,
     started: Instant,
@@ -140,28 +141,71 @@ struct Writer {
     dead_errors: Throttle,
 }
 
+/// What waits for one sync.
+#[derive(Default)]
+struct Batch {
+    events: Vec<(Arc<Message>, Vec<Arc<str>>)>,
+    /// Commands that count as pending.
+    pending: usize,
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+/// A sync under way.
+type Sync = (JoinHandle<std::io::Result<()>>, Batch);
+
 impl Writer {
     async fn run(mut self, mut commands: UnboundedReceiver<Command>) {
         self.resume();
+        let mut sync: Option<Sync> = None;
         loop {
-            let next = match self.retry_at {
-                None => Ok(commands.recv().await),
-                Some(at) => timeout_at(at, commands.recv()).await,
+            let command = tokio::select! {
+                done = synced(&mut sync) => {
+                    if let Some((_, batch)) = sync.take() {
+                        self.after_sync(done, batch);
+                    }
+                    None
+                }
+                command = commands.recv() => match command {
+                    Some(command) => Some(command),
+                    None => break,
+                },
+                () = sleep_until(self.retry_at.unwrap_or_else(|| Instant::now() + RETRY)),
+                    if self.retry_at.is_some() => None,
             };
-            match next {
-                Ok(Some(command)) => self.take(command),
-                Ok(None) => break,
-                Err(_) => {}
-            }
-            for _ in 1..BATCH {
-                let Ok(command) = commands.try_recv() else {
-                    break;
-                };
+            let more = std::iter::from_fn(|| commands.try_recv().ok());
+            for command in command.into_iter().chain(more.take(BATCH)) {
                 self.take(command);
             }
-            self.turn();
+            self.commit();
+            if sync.is_none() {
+                sync = self.next_sync();
+            }
         }
+        if let Some((_, batch)) = sync {
+            self.finish(batch);
+        }
+        let batch = std::mem::take(&mut self.batch);
+        self.finish(batch);
         retire_all(&self.shared);
+    }
+
+    /// Begins to sync what was written since the last time; a batch that needs none is over.
+    fn next_sync(&mut self) -> Option<Sync> {
+        let batch = std::mem::take(&mut self.batch);
+        let Some(file) = self.store.take_unsynced() else {
+            self.finish(batch);
+            return None;
+        };
+        Some((tokio::task::spawn_blocking(move || file.sync_data()), batch))
+    }
+
+    fn after_sync(&mut self, done: std::io::Result<()>, batch: Batch) {
+        if let Err(error) = done {
+            // What the disk has of it is unknown.
+            self.store.broken = true;
+            self.failed(&error.into());
+        }
+        self.finish(batch);
     }
 
     /// Says what was found and hands on the events that were left.
@@ -184,26 +228,26 @@ impl Writer {
             );
         }
         self.spill_what_was_left();
-        self.turn();
+        self.commit();
     }
 
     fn take(&mut self, command: Command) {
         match command {
             Command::Event(event, at) => {
-                self.taken += 1;
+                self.batch.pending += 1;
                 self.event(&event, at);
             }
             Command::Begin(at) => {
                 self.begin(at);
-                self.taken += 1;
+                self.batch.pending += 1;
             }
             Command::Bound(entry) => {
-                self.taken += 1;
+                self.batch.pending += 1;
                 self.store.bound(entry);
             }
             Command::Settled(message, hook, how) => self.settled(&message, &hook, how),
             Command::Refill(hook) => self.refill(&hook),
-            Command::Sync(done) => self.waiting.push(done),
+            Command::Sync(done) => self.batch.waiting.push(done),
         }
     }
 
@@ -228,7 +272,7 @@ impl Writer {
 
     fn put(&mut self, mut message: Message, hooks: Vec<Arc<str>>) {
         self.store.event(&mut message, &hooks);
-        self.fresh.push((Arc::new(message), hooks));
+        self.batch.events.push((Arc::new(message), hooks));
     }
 
     /// Tells of the start of this process and of the streams that the former one left open.
@@ -241,8 +285,11 @@ impl Writer {
         self.event(&started, at);
         for stream in open {
             self.report_crash(stream, at);
-            if self.fresh.len() >= BATCH {
-                self.turn();
+            if self.batch.events.len() >= BATCH {
+                // Without a sync: what is in memory at once is bounded.
+                self.commit();
+                let batch = std::mem::take(&mut self.batch);
+                self.finish(batch);
             }
         }
     }
@@ -290,47 +337,56 @@ impl Writer {
         }
     }
 
-    /// Writes what came, then hands it on.
-    fn turn(&mut self) {
-        self.commit();
-        self.hand_on();
-        self.give_up_the_oldest();
-        self.shared.metrics.log_bytes.set(self.store.length as i64);
-        let taken = std::mem::take(&mut self.taken);
-        self.shared.pending.fetch_sub(taken, Ordering::AcqRel);
+    /// Hands on what is on disk, or cannot be brought there.
+    fn finish(&mut self, batch: Batch) {
+        self.hand_on(batch.events);
+        self.shared
+            .pending
+            .fetch_sub(batch.pending, Ordering::AcqRel);
         self.shared.progress.notify_waiters();
-        for done in self.waiting.drain(..) {
+        for done in batch.waiting {
             // Who does not wait any more needs no answer.
             let _ = done.send(());
         }
     }
 
+    /// Writes what came.
     fn commit(&mut self) {
         let now = Instant::now();
-        if self.retry_at.is_some_and(|at| now < at) {
-            return;
-        }
-        let failing = &self.shared.metrics.log_failing;
-        match self.store.commit() {
-            Ok(()) => {
-                failing.set(0);
-                if self.retry_at.take().is_some() {
-                    info!("the hook log is written again");
+        if self.retry_at.is_none_or(|at| at <= now) {
+            match self.store.commit() {
+                Ok(()) => {
+                    self.shared.metrics.log_failing.set(0);
+                    if self.retry_at.take().is_some() {
+                        info!("the hook log is written again");
+                    }
                 }
-            }
-            Err(why) => {
-                failing.set(1);
-                self.retry_at = Some(now + RETRY);
-                if self.write_errors.allows(self.started.elapsed()) {
-                    let path = self.store.directory.log();
-                    error!(
-                        ?path,
-                        error = %why,
-                        "the hook log cannot be written: until it can, new events would not survive a crash"
-                    );
-                }
+                Err(why) => self.failed(&why),
             }
         }
+        self.give_up_the_oldest();
+        self.shared.metrics.log_bytes.set(self.store.length as i64);
+    }
+
+    fn failed(&mut self, why: &WriteError) {
+        self.shared.metrics.log_failing.set(1);
+        self.retry_at = Some(Instant::now() + RETRY);
+        if self.write_errors.allows(self.started.elapsed()) {
+            let path = self.store.directory.log();
+            error!(
+                ?path,
+                error = %why,
+                "the hook log cannot be written: until it can, new events would not survive a crash"
+            );
+        }
+    }
+}
+
+/// Waits for the end of a sync, for ever if there is none.
+async fn synced(sync: &mut Option<Sync>) -> std::io::Result<()> {
+    match sync {
+        Some((task, _)) => task.await.unwrap_or_else(|error| Err(error.into())),
+        None => std::future::pending().await,
     }
 }
 

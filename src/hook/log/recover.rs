@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Seek, SeekFrom};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -38,7 +39,7 @@ impl Store {
             .map_err(|source| directory.error("read the file `hooks.log` in it", source))?;
         let mut store = Self {
             directory,
-            file,
+            file: Arc::new(file),
             length: start,
             live: start,
             rewrite_at: 0,
@@ -48,6 +49,7 @@ impl Store {
             open: HashMap::new(),
             unwritten: Unwritten::default(),
             marks: Vec::new(),
+            unsynced: false,
             broken: first == Head::Missing,
         };
         let mut past = Past::default();

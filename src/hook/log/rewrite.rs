@@ -3,14 +3,15 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::directory::{head, options};
 use super::store::{Place, Store, is_full};
 
-/// A rewrite is thought of when the file has grown by this much.
-const LEAST_GROWTH: u64 = 8 * 1024 * 1024;
+/// A rewrite is thought of when the file has grown by this much: twenty thousand events.
+const LEAST_GROWTH: u64 = 32 * 1024 * 1024;
 /// What is needed may be held in memory while the file is rewritten in its own place.
 const IN_PLACE_BOUND: u64 = 16 * 1024 * 1024;
 
@@ -50,7 +51,8 @@ impl Store {
         });
         let (file, written) = written?;
         std::fs::rename(&path, self.directory.log())?;
-        self.file = file;
+        self.file = Arc::new(file);
+        self.unsynced = false;
         self.broken = false;
         self.marks.clear();
         self.unwritten.clear();

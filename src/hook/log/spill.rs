@@ -8,6 +8,7 @@ use tracing::warn;
 use super::Writer;
 use super::store::Stored;
 use crate::hook::deliver::{Offer, Origin};
+use crate::hook::event::Message;
 
 impl Writer {
     /// Puts the events that former processes left before everything that comes.
@@ -35,10 +36,10 @@ impl Writer {
         }
     }
 
-    /// Gives the events that were just written to their hooks.
-    pub(super) fn hand_on(&mut self) {
+    /// Gives events to their hooks.
+    pub(super) fn hand_on(&mut self, events: Vec<(Arc<Message>, Vec<Arc<str>>)>) {
         let mut gone = Vec::new();
-        for (message, hooks) in self.fresh.drain(..) {
+        for (message, hooks) in events {
             for hook in hooks {
                 // By its name and now: a reload may have removed the hook since the event was routed.
                 match self.shared.offer(&hook, &message) {

@@ -25,7 +25,7 @@ const MARKS_BOUND: usize = 4 * 1024 * 1024;
 /// Everything that has to survive this process, and where it is.
 pub(super) struct Store {
     pub(super) directory: Directory,
-    pub(super) file: File,
+    pub(super) file: Arc<File>,
     /// Where the next record goes. What a failed write left behind it is cut off.
     pub(super) length: u64,
     /// Bytes of the records on disk that are needed.
@@ -41,6 +41,8 @@ pub(super) struct Store {
     pub(super) unwritten: Unwritten,
     /// Records of what is not needed any more, to be written behind them.
     pub(super) marks: Vec<u8>,
+    /// Whether the disk has yet to be told to keep what was written.
+    pub(super) unsynced: bool,
     /// The file is not what we think: it has to be rewritten.
     pub(super) broken: bool,
 }
@@ -237,7 +239,7 @@ impl Store {
         }
     }
 
-    /// Brings the file up to date.
+    /// Brings the file up to date; whether the disk keeps it if the machine fails is another matter.
     pub(super) fn commit(&mut self) -> Result<(), WriteError> {
         if self.broken {
             self.rewrite()?;
@@ -290,11 +292,13 @@ impl Store {
             bytes.extend_from_slice(&record);
         }
         bytes.extend_from_slice(&self.marks);
-        if let Err(error) = self.append(&bytes, !written.is_empty()) {
+        if let Err(error) = self.file.write_all_at(&bytes, self.length) {
             // Half a record at the end is no damage once it is cut off.
             self.broken |= self.file.set_len(self.length).is_err();
             return Err(error.into());
         }
+        // That something is not needed any more can wait for the next event: its loss costs a repetition.
+        self.unsynced |= !written.is_empty();
         self.length += bytes.len() as u64;
         self.marks.clear();
         for (number, at, size) in written {
@@ -307,13 +311,9 @@ impl Store {
         Ok(())
     }
 
-    /// That something is not needed any more can wait for the next event: its loss costs a repetition.
-    fn append(&mut self, bytes: &[u8], events: bool) -> std::io::Result<()> {
-        self.file.write_all_at(bytes, self.length)?;
-        if events {
-            self.file.sync_data().inspect_err(|_| self.broken = true)?;
-        }
-        Ok(())
+    /// The file if the disk has yet to be told to keep what was written to it, which is then the caller's to do.
+    pub(super) fn take_unsynced(&mut self) -> Option<Arc<File>> {
+        std::mem::take(&mut self.unsynced).then(|| Arc::clone(&self.file))
     }
 
     /// Takes note of where a record is.

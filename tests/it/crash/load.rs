@@ -68,11 +68,13 @@ impl Load {
     }
 }
 
-/// Reads a head of HTTP; `None` if it does not come.
+/// Reads a head of HTTP, behind which nothing comes; `None` if it does not come.
 async fn head(stream: &mut TcpStream) -> Option<String> {
-    let mut head = Vec::new();
+    let mut head = Vec::with_capacity(1024);
     while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.ok()?);
+        if stream.read_buf(&mut head).await.ok()? == 0 {
+            return None;
+        }
     }
     Some(String::from_utf8(head).unwrap())
 }

@@ -123,7 +123,7 @@ impl World {
             Step::FailedCommit if self.store.broken => {}
             Step::FailedCommit => {
                 let read_only = File::open(self.store.directory.log()).unwrap();
-                let good = std::mem::replace(&mut self.store.file, read_only);
+                let good = std::mem::replace(&mut self.store.file, Arc::new(read_only));
                 let nothing = held(&self.store) == self.on_disk;
                 let refused = self.store.commit().is_err();
                 self.store.file = good;
@@ -235,7 +235,7 @@ fn the_file_is_rewritten_when_most_of_it_is_dead() {
     let body = Bytes::from(vec![b' '; 10_000]);
     let hook = hooks(&["app"]);
     let mut longest = 0;
-    for _ in 0..5_000 {
+    for _ in 0..15_000 {
         let mut message = Message {
             body: body.clone(),
             ..message(EventKind::Draining, None)
@@ -245,8 +245,8 @@ fn the_file_is_rewritten_when_most_of_it_is_dead() {
         store.settled(message.number, &hook[0]);
         longest = longest.max(store.length);
     }
-    // 50 MB went through it.
-    assert!(longest < 20_000_000, "{longest} bytes");
+    // 150 MB went through it.
+    assert!(longest < 40_000_000, "{longest} bytes");
     store.commit().unwrap();
     assert_eq!(held(&store), Held::default());
     check_figures(&store);
