@@ -31,6 +31,7 @@ use super::*;
 
 mod answers;
 mod life;
+mod measure;
 mod restart;
 
 /// Longer than anything here takes; a test that needs it has failed.

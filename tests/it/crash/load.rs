@@ -15,9 +15,6 @@ use super::{Opened, Shared};
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// Clients every ten milliseconds.
-const CLIENTS: usize = 10;
-
 /// The clients and the app.
 pub(super) struct Load {
     pub(super) app: SocketAddr,
@@ -28,7 +25,8 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) async fn start() -> Self {
+    /// With so many clients every ten milliseconds.
+    pub(super) async fn start(count: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (target, targets) = watch::channel(None);
         let load = Self {
@@ -44,7 +42,7 @@ impl Load {
                 tokio::spawn(serve(stream, seen.clone()));
             }
         });
-        tokio::spawn(clients(targets, load.opened.clone()));
+        tokio::spawn(clients(count, targets, load.opened.clone()));
         load
     }
 
@@ -115,7 +113,11 @@ async fn serve(mut stream: TcpStream, seen: Shared<HashSet<String>>) {
     }
 }
 
-async fn clients(target: watch::Receiver<Option<(usize, SocketAddr)>>, opened: Shared<Opened>) {
+async fn clients(
+    count: usize,
+    target: watch::Receiver<Option<(usize, SocketAddr)>>,
+    opened: Shared<Opened>,
+) {
     let mut tick = interval(Duration::from_millis(10));
     // What a busy machine misses is made up for: the rate is the promise.
     tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -124,7 +126,7 @@ async fn clients(target: watch::Receiver<Option<(usize, SocketAddr)>>, opened: S
         let Some((boot, address)) = *target.borrow() else {
             continue;
         };
-        for _ in 0..CLIENTS {
+        for _ in 0..count {
             let opened = opened.clone();
             tokio::spawn(async move {
                 // While no process listens there is nothing to learn.

@@ -115,7 +115,10 @@ impl Receiver {
             let kinds: Vec<&str> = events.iter().map(|(kind, _)| *kind).collect();
             assert_eq!(kinds, ["opened", "closed"], "{stream}: {events:?}");
         }
-        assert!(of_uid.len() > 20, "only {} uids", of_uid.len());
+        assert!(
+            of_uid.values().any(|order| order.len() > 2),
+            "no uid came twice"
+        );
         for (uid, order) in of_uid {
             assert!(order.is_sorted(), "uid {uid}: {order:?}");
         }
