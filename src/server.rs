@@ -45,7 +45,7 @@ pub struct Shared {
     /// What the probes say.
     pub health: Arc<Health>,
     /// The open streams.
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     /// The close hooks.
     pub hooks: Hooks,
     refuses: AtomicBool,
@@ -65,7 +65,7 @@ impl Shared {
         Arc::new(Self {
             metrics,
             health,
-            registry: Registry::default(),
+            registry: Arc::default(),
             hooks,
             refuses: AtomicBool::new(false),
             drain_code: AtomicU16::new(drain.close_code),
@@ -154,6 +154,9 @@ pub fn preflight(config: &Config) -> Result<(), StartError> {
 fn failed(error: &StartError) -> ExitCode {
     tracing::error!("{error}");
     match error {
+        StartError::Config(reload::ApplyError::Hook(error)) if error.is_system() => {
+            ExitCode::from(EXIT_OS)
+        }
         StartError::Config(_) | StartError::Token(_) => ExitCode::from(crate::cli::EXIT_CONFIG),
         StartError::Bind { .. } | StartError::Os(_) => ExitCode::from(EXIT_OS),
     }
@@ -193,8 +196,14 @@ impl Server {
         let count = count.map_or(1, |count| count.get());
         let health = Arc::new(Health::new(count));
         let hook_metrics = HookMetrics::register(metrics.registry());
-        let hooks = Hooks::start(
+        if !config.hooks.is_empty() && config.state_dir.is_none() {
+            tracing::warn!(
+                "hooks without state_dir: events that are not delivered are lost if this process ends"
+            );
+        }
+        let hooks = Hooks::start_with(
             &config.hooks,
+            config.state_dir.as_deref(),
             hook_metrics,
             &tokio::runtime::Handle::current(),
         )
@@ -206,12 +215,15 @@ impl Server {
         };
         let capacity = Capacity::new(descriptors, needs);
         let shared = Shared::new(metrics, health, hooks, &config.drain, capacity);
+        shared.hooks.begin(SystemTime::now());
         let mut workers = Workers::start(count, &shared)?;
         for listener in config.listeners.values() {
             workers.add(listener, config.drain.spread, &shared)?;
         }
         let (control, commands) = mpsc::channel(64);
-        let api = Arc::new(Api::new(control, guards(&config)?));
+        let registry = Arc::clone(&shared.registry);
+        let api = Api::new(control, registry, workers.post(), guards(&config)?);
+        let api = Arc::new(api);
         serve_planes(&config, &shared, &api)?;
         shared.metrics.config_loaded(SystemTime::now());
         let scraped = Arc::downgrade(&shared);
@@ -221,13 +233,6 @@ impl Server {
             }
         }));
         shared.health.listeners_bound();
-        shared.hooks.emit(
-            Event::Started {
-                former_boot_id: None,
-                recovered: 0,
-            },
-            SystemTime::now(),
-        );
         let reloads = Reloads::new(config, source);
         Ok(Self {
             shared,
@@ -291,7 +296,7 @@ impl Server {
             }) = self.drain
             {
                 self.workers.stop();
-                return if events_left == 0 {
+                return if events_left == 0 || self.shared.hooks.survive() {
                     ExitCode::SUCCESS
                 } else {
                     ExitCode::FAILURE
@@ -310,6 +315,7 @@ impl Server {
                 reply,
             } => drop(reply.send(self.begin_drain(delay, spread))),
             Asked::Status(reply) => drop(reply.send(self.status())),
+            Asked::Config(reply) => drop(reply.send(self.reloads.config.redacted())),
         }
     }
 
