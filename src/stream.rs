@@ -10,12 +10,16 @@
 //! What fails before the relay is a [`Rejection`], counted and answered; what ends after it is a
 //! [`Cause`](crate::proto::cause::Cause), recorded exactly once by the guard in `live`.
 
+mod ask;
 mod closing;
+mod first_message;
+mod forwarded;
 mod headers;
 mod hidden;
 mod http;
 mod identity;
 mod live;
+mod mailbox;
 mod opening;
 mod outbox;
 mod pump;
@@ -316,9 +320,13 @@ impl Attempt {
             at: SystemTime::now(),
             instant: Instant::now(),
         };
+        let awaits = identity::awaits_first_message(&config.identity, &request.identity);
         let entry = Entry::new(id, home, opening, request.identity);
         let live = live::Live::enter(entry, local, worker, permit);
-        let relay = relay::Relay::new(leg, upstream.leg, scanners, kind, live);
+        let mut relay = relay::Relay::new(leg, upstream.leg, scanners, kind, live);
+        if awaits {
+            relay = relay.awaiting_first_message();
+        }
         tokio::task::spawn_local(relay.run(ahead));
     }
 }
