@@ -65,9 +65,9 @@ WORKS = {
     "ws-open": Work("ws", opening(10000), MICRO, 1.30, 1.00),
     "wss-open": Work("wss", opening(3000), MICRO, 0.55, 0.45),
     "wss-resume": Work("wss", opening(3000, resume="true"), MICRO, 0.55, 0.45),
-    "ws-idle": Work("ws", idle(4000), BYTES, 2200, 1500, memory=True),
-    "wss-idle": Work("wss", idle(4000), BYTES, 12500, 5500, memory=True),
-    "wss-used": Work("wss", idle(4000, 20000), BYTES, 16000, 5500, memory=True),
+    "ws-idle": Work("ws", idle(3000), BYTES, 2200, 1500, memory=True),
+    "wss-idle": Work("wss", idle(3000), BYTES, 12500, 5500, memory=True),
+    "wss-used": Work("wss", idle(3000, 20000), BYTES, 16000, 5500, memory=True),
 }
 
 
@@ -263,21 +263,32 @@ def measure(work, proxy, place, options):
 
 
 def memory(command, pids, options):
-    """Bytes per stream that a proxy holds more with the streams than before them."""
+    """Bytes that a proxy holds for each further stream: what openings leave behind once, however many follow, is not counted."""
     if not pids:
         return {"cost": 0.0}
-    before = pss(pids)
+    with held(command, options):
+        before = settled(pids)
+        with held(command, options) as second:
+            return {"cost": (settled(pids) - before) / second}
+
+
+@contextlib.contextmanager
+def held(command, options):
+    """Streams that stay open; their number."""
     with running(command, options.cpu) as load:
         result = load.stdout.readline()
         if not result:
             raise RuntimeError(f"{' '.join(command)} failed")
-        count = json.loads(result)["units"]
-        # The opening's garbage is given back when the proxy next turns: the least of a second's readings.
-        readings = []
-        for _ in range(5):
-            time.sleep(0.2)
-            readings.append(pss(pids))
-    return {"cost": (min(readings) - before) / count}
+        yield json.loads(result)["units"]
+
+
+def settled(pids):
+    """What openings leave behind is given back when the proxy next turns: the least of a second's readings."""
+    readings = []
+    for _ in range(5):
+        time.sleep(0.2)
+        readings.append(pss(pids))
+    return min(readings)
 
 
 def arguments():
