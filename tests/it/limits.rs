@@ -436,7 +436,7 @@ fn slow_clients_by_the_hundred_do_not_keep_a_good_one_waiting() {
     const SLOW: usize = 500;
     let secure = Secure::new();
     let sidebeat = Sidebeat::start_with_descriptors(
-        4096,
+        1500,
         &config(&format!(
             "  ws: {{ listen: ws://127.0.0.1:0, upstream: ws://{0} }}
   wss: {{ listen: wss://127.0.0.1:0, upstream: ws://{0}, {1} }}",
