@@ -182,7 +182,7 @@ def test_hooks_without_a_state_dir_are_warned_of(app, hooks, tmp_path):
 
 
 def test_a_new_secret_signs_without_a_restart(app, hooks, tmp_path):
-    config = hooks.config(tmp_path)
+    config = hooks.config(tmp_path, EVENTS)
     secret = tmp_path / "hook-secret"
     right = secret.read_text()
     secret.write_text("the one before\n")
