@@ -63,6 +63,18 @@ impl Receiver {
         receiver
     }
 
+    /// Streams that it knows of and has not taken the end of.
+    pub(super) fn open_streams(&self) -> usize {
+        let mut open = HashMap::new();
+        for Received { event, taken, .. } in self.received.lock().unwrap().iter() {
+            if let Some(stream) = event["subject"].as_str() {
+                let closed = *taken && event["type"] == "sidebeat.stream.closed";
+                *open.entry(stream.to_owned()).or_insert(false) |= closed;
+            }
+        }
+        open.values().filter(|closed| !**closed).count()
+    }
+
     /// Holds everything that came against the contract.
     pub(super) fn check(&self) -> Told {
         let received = self.received.lock().unwrap();
