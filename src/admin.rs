@@ -1,15 +1,23 @@
 //! The two HTTP planes: telemetry, which anybody may read, and the admin API, which changes things and asks who calls.
 
 mod access;
+mod answer;
+mod bulk;
 pub mod client;
 mod connections;
 pub mod control;
+mod events;
 mod fields;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod listener;
+mod page;
 mod problem;
+mod process;
 mod routes;
+#[cfg(test)]
+mod stream_tests;
+mod streams;
 pub mod telemetry;
 
 use std::convert::Infallible;
@@ -23,12 +31,16 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use access::Rules;
+use crate::registry::Registry;
+use crate::worker::Post;
 pub use access::{Peer, Token, TokenError};
+use access::{Rules, Secrecy};
 use connections::{Connections, WhenFull};
 use control::Control;
 pub use listener::{AdminListener, SocketFile};
+use page::StatusPage;
 pub use problem::Problem;
+use routes::Asked;
 
 /// The body of every answer of the API.
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -39,7 +51,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The admin API of this process.
 pub struct Api {
     control: Control,
+    registry: Arc<Registry>,
+    post: Post,
     guards: ArcSwap<Guards>,
+    page: StatusPage,
 }
 
 /// What a reload can change about who may call.
@@ -52,11 +67,14 @@ pub struct Guards {
 }
 
 impl Api {
-    /// An API that passes commands on to `control`.
-    pub fn new(control: Control, guards: Guards) -> Self {
+    /// An API about the streams of `registry`, which it reaches by `post`; what concerns the process goes to `control`.
+    pub fn new(control: Control, registry: Arc<Registry>, post: Post, guards: Guards) -> Self {
         Self {
             control,
+            registry,
+            post,
             guards: ArcSwap::from_pointee(guards),
+            page: StatusPage::new(),
         }
     }
 
@@ -89,16 +107,25 @@ impl Api {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (head, body) = request.into_parts();
+        let (method, path) = (&head.method, head.uri.path());
+        let secrecy = match routes::is_public(method, path) {
+            true => Secrecy::Public,
+            false => Secrecy::Guarded,
+        };
         let guards = self.guards.load_full();
         Rules {
             token: guards.token.as_ref(),
             hosts: &guards.hosts,
         }
-        .admit(peer, &head)?;
-        let route = routes::find(&head.method, head.uri.path())?;
-        fields::parameters(head.uri.query(), route.parameters)?;
-        let body = read(body, route.body).await?;
-        route.call.answer(&self.control, &body).await
+        .admit(peer, &head, secrecy)?;
+        let (route, id) = routes::find(method, path)?;
+        let asked = Asked {
+            id,
+            parameters: route.read_parameters(head.uri.query())?,
+            body: read(body, route.body).await?,
+            headers: &head.headers,
+        };
+        route.call.answer(self, asked).await
     }
 }
 
@@ -189,19 +216,19 @@ mod tests {
     use crate::config::AdminAddress;
     use crate::log::capture::{Style, logged};
 
-    struct Answer {
-        status: u16,
-        head: String,
-        body: String,
+    pub(super) struct Answer {
+        pub(super) status: u16,
+        pub(super) head: String,
+        pub(super) body: String,
     }
 
     impl Answer {
-        fn json(&self) -> Value {
+        pub(super) fn json(&self) -> Value {
             serde_json::from_str(&self.body).unwrap()
         }
 
         /// The culprit of a 400, after checking that it is a well-formed problem.
-        fn problem(&self) -> Option<String> {
+        pub(super) fn problem(&self) -> Option<String> {
             assert!(self.head.contains("content-type: application/problem+json"));
             let problem = self.json();
             assert_eq!(problem["type"], "about:blank");
@@ -215,7 +242,7 @@ mod tests {
     }
 
     /// Sends bytes and reads until the plane closes.
-    async fn exchange(plane: &Plane, request: &str) -> Answer {
+    pub(super) async fn exchange(plane: &Plane, request: &str) -> Answer {
         let mut client = TcpStream::connect(plane.address()).await.unwrap();
         client.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -228,7 +255,7 @@ mod tests {
         }
     }
 
-    async fn ask(plane: &Plane, call: &str, headers: &str, body: &str) -> Answer {
+    pub(super) async fn ask(plane: &Plane, call: &str, headers: &str, body: &str) -> Answer {
         let length = body.len();
         let request = format!(
             "{call} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\
@@ -378,7 +405,12 @@ mod tests {
     async fn a_server_that_is_gone_is_told() {
         let (control, commands) = tokio::sync::mpsc::channel(1);
         drop(commands);
-        let api = Api::new(control, Guards::default());
+        let api = Api::new(
+            control,
+            Arc::default(),
+            fixture::post().0,
+            Guards::default(),
+        );
         let request = request("GET", "/v1/status");
         let answer = api.answer(Peer::Unix(None), request).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -412,7 +444,12 @@ mod tests {
             .build()
             .unwrap();
         let (control, _commands) = tokio::sync::mpsc::channel(1);
-        let api = Api::new(control, Guards::default());
+        let api = Api::new(
+            control,
+            Arc::default(),
+            fixture::post().0,
+            Guards::default(),
+        );
         let peer = Peer::Tcp("10.0.0.7:4000".parse().unwrap());
         let ask = |method, path| {
             runtime.block_on(api.answer(peer, request(method, path)));

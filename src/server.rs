@@ -45,7 +45,7 @@ pub struct Shared {
     /// What the probes say.
     pub health: Arc<Health>,
     /// The open streams.
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     /// The close hooks.
     pub hooks: Hooks,
     refuses: AtomicBool,
@@ -65,7 +65,7 @@ impl Shared {
         Arc::new(Self {
             metrics,
             health,
-            registry: Registry::default(),
+            registry: Arc::default(),
             hooks,
             refuses: AtomicBool::new(false),
             drain_code: AtomicU16::new(drain.close_code),
@@ -221,7 +221,9 @@ impl Server {
             workers.add(listener, config.drain.spread, &shared)?;
         }
         let (control, commands) = mpsc::channel(64);
-        let api = Arc::new(Api::new(control, guards(&config)?));
+        let registry = Arc::clone(&shared.registry);
+        let api = Api::new(control, registry, workers.post(), guards(&config)?);
+        let api = Arc::new(api);
         serve_planes(&config, &shared, &api)?;
         shared.metrics.config_loaded(SystemTime::now());
         let scraped = Arc::downgrade(&shared);
@@ -313,6 +315,7 @@ impl Server {
                 reply,
             } => drop(reply.send(self.begin_drain(delay, spread))),
             Asked::Status(reply) => drop(reply.send(self.status())),
+            Asked::Config(reply) => drop(reply.send(self.reloads.config.redacted())),
         }
     }
 

@@ -1,6 +1,8 @@
 //! One worker: a thread with its own runtime, its streams, its clock and its scratch buffer. Nothing here is shared
 //! with another thread but the channel that brings messages in.
 
+mod command;
+
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,9 +16,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::listener::{self, Local};
-use crate::proto::cause::Cause;
 use crate::proto::heart::Time;
 use crate::server::Shared;
+pub use command::{Command, Manner, Message, Post, Refusal};
 
 /// How often a worker with streams turns at least (rule 12).
 const TICK: Duration = Duration::from_millis(500);
@@ -26,15 +28,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// One read's worth of bytes; larger ones gain nothing, since a socket seldom holds more.
 pub const SCRATCH: usize = 64 * 1024;
-
-/// What a stream is asked to do from outside its worker.
-#[derive(Debug)]
-pub enum Command {
-    /// End for this cause.
-    Close(Cause),
-    /// The listener's limits were replaced.
-    PolicyChanged,
-}
 
 /// Where a stream lives: worker, place in its slab. The id guards against a place that was given to another stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -110,6 +110,15 @@ impl fmt::Debug for Token {
     }
 }
 
+/// What a call may show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Secrecy {
+    /// Whoever has the token.
+    Guarded,
+    /// Whoever can reach it: there is nothing in it.
+    Public,
+}
+
 /// The rules of this process.
 pub(super) struct Rules<'a> {
     /// Asked of everybody if there is one.
@@ -120,7 +129,7 @@ pub(super) struct Rules<'a> {
 
 impl Rules<'_> {
     /// Whether `peer` may make this request.
-    pub(super) fn admit(&self, peer: Peer, head: &Parts) -> Result<(), Problem> {
+    pub(super) fn admit(&self, peer: Peer, head: &Parts, secrecy: Secrecy) -> Result<(), Problem> {
         let forbidden = |detail: &str| Problem::new(StatusCode::FORBIDDEN, detail);
         if !same_origin(head) {
             return Err(forbidden(
@@ -143,7 +152,7 @@ impl Rules<'_> {
             ));
         }
         match self.token {
-            Some(_) if token_is_valid => Ok(()),
+            Some(_) if token_is_valid || secrecy == Secrecy::Public => Ok(()),
             Some(_) if presented.is_some() => Err(Problem::unauthorized("the token is wrong")),
             Some(_) => Err(Problem::unauthorized(
                 "send the content of admin.token_file as `Authorization: Bearer TOKEN`",
@@ -252,7 +261,7 @@ mod tests {
             "unix" => Peer::Unix(Some(1000)),
             address => Peer::Tcp(address.parse().unwrap()),
         };
-        match rules.admit(peer, &head(headers)) {
+        match rules.admit(peer, &head(headers), Secrecy::Guarded) {
             Ok(()) => 200,
             Err(problem) => problem.status.as_u16(),
         }
@@ -361,7 +370,11 @@ mod tests {
             let request = Request::builder().uri(uri).header("host", host);
             let head = request.body(()).unwrap().into_parts().0;
             let peer = Peer::Tcp(LOCAL.parse().unwrap());
-            assert_eq!(rules.admit(peer, &head).is_ok(), admitted, "{uri} {host}");
+            assert_eq!(
+                rules.admit(peer, &head, Secrecy::Guarded).is_ok(),
+                admitted,
+                "{uri} {host}"
+            );
         }
     }
 

@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,8 +12,9 @@ use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Sleep, sleep};
 
 /// A hundred scrapers are more than anybody has, and a thousandth of the default `limits.streams`.
 pub(super) const MOST: usize = 128;
@@ -74,7 +78,7 @@ where
     let ended = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
-        .serve_connection(TokioIo::new(io), service)
+        .serve_connection(TokioIo::new(Unstalled::new(io)), service)
         .await;
     if let Err(error) = ended {
         // A peer that hangs up or dawdles is its own business.
@@ -82,8 +86,72 @@ where
     }
 }
 
+/// How long a peer may take none of what waits for it. hyper has no limit for that, and a watcher of events who reads
+/// no more would keep its place for ever.
+const STALL: Duration = Duration::from_secs(30);
+
+/// A connection whose peer has to read.
+struct Unstalled<I> {
+    io: I,
+    /// Runs while the peer takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl<I: AsyncWrite + Unpin> Unstalled<I> {
+    fn new(io: I) -> Self {
+        Self { io, stalled: None }
+    }
+
+    fn judge<T>(
+        &mut self,
+        wrote: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if wrote.is_ready() {
+            self.stalled = None;
+            return wrote;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALL)));
+        stalled
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Unstalled<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Unstalled<I> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.judge(wrote, cx)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use http_body_util::Full;
+    use tokio::io::AsyncWriteExt;
     use tokio::sync::oneshot;
 
     use super::*;
@@ -149,5 +217,18 @@ mod tests {
         connections.admit(first).await;
         drop(connections);
         assert!(first_ended.await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_reads_nothing_loses_its_connection() {
+        let (mut client, server) = tokio::io::duplex(1024);
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
+        let began = tokio::time::Instant::now();
+        let answer = |_| async { Response::new(Full::new(Bytes::from(vec![0; 4096]))) };
+        speak(server, Duration::from_secs(3600), answer).await;
+        assert_eq!(began.elapsed(), STALL);
     }
 }

@@ -25,6 +25,8 @@ pub enum Command {
     },
     /// Describe the process.
     Status(oneshot::Sender<Status>),
+    /// Show the effective configuration, without secrets.
+    Config(oneshot::Sender<serde_json::Value>),
 }
 
 /// What a reload did.

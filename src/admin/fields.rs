@@ -1,20 +1,120 @@
 //! Parameters and body fields: whatever is unknown, malformed or out of range is refused by its name.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::problem::Problem;
+use crate::config::parse_duration;
+use crate::registry::{PARAMETERS, Selector, is_word};
 
 /// No drain or close is meant to take longer; a longer one is a typing error.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
+/// The parameters of a query that nobody has taken yet.
+pub(super) struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// Reads a query; every name must be in `known`.
+    pub(super) fn parse(query: Option<&str>, known: &[&str]) -> Result<Self, Problem> {
+        Ok(Self(parameters(query, known)?))
+    }
+
+    /// Takes a parameter that may be given once.
+    pub(super) fn take(&mut self, name: &str) -> Result<Option<String>, Problem> {
+        let (mut mine, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.0)
+            .into_iter()
+            .partition(|(other, _)| other == name);
+        self.0 = rest;
+        match mine.len() {
+            0 | 1 => Ok(mine.pop().map(|(_, value)| value)),
+            _ => Err(Problem::parameter(name, "may be given once")),
+        }
+    }
+
+    /// Takes `true` or `false`; the latter if it is absent.
+    pub(super) fn flag(&mut self, name: &str) -> Result<bool, Problem> {
+        match self.take(name)?.as_deref() {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Problem::parameter(name, "write true or false")),
+        }
+    }
+
+    /// Takes a whole number.
+    pub(super) fn number(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, Problem> {
+        let Some(text) = self.take(name)? else {
+            return Ok(None);
+        };
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        match text
+            .parse()
+            .ok()
+            .filter(|number| digits && range.contains(number))
+        {
+            Some(number) => Ok(Some(number)),
+            None => {
+                let (least, most) = range.into_inner();
+                let detail = format!("write a whole number from {least} to {most}");
+                Err(Problem::parameter(name, detail))
+            }
+        }
+    }
+
+    /// Takes a duration with a unit, or `off` as zero.
+    pub(super) fn duration_or_off(&mut self, name: &str) -> Result<Option<Duration>, Problem> {
+        let text = self.take(name)?;
+        text.map(|text| duration_or_off(name, &text)).transpose()
+    }
+
+    /// Takes every parameter of a selector.
+    pub(super) fn selector(&mut self) -> Result<Selector, Problem> {
+        let mut selector = Selector::default();
+        let (mine, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.0)
+            .into_iter()
+            .partition(|(name, _)| PARAMETERS.contains(&name.as_str()));
+        self.0 = rest;
+        for (name, value) in mine {
+            selector
+                .set(&name, &value)
+                .map_err(|detail| Problem::parameter(&name, detail))?;
+        }
+        Ok(selector)
+    }
+
+    /// Takes a selector for a call that changes every stream it matches: none at all is a slip, `all=true` is not.
+    pub(super) fn bulk_selector(&mut self) -> Result<Selector, Problem> {
+        let all = self.flag("all")?;
+        let selector = self.selector()?;
+        if selector.is_empty() && !all {
+            let detail = "write a selector such as uid=42, or all=true for every stream";
+            return Err(Problem::parameter("all", detail));
+        }
+        Ok(selector)
+    }
+}
+
+fn duration_or_off(name: &str, text: &str) -> Result<Duration, Problem> {
+    if text == "off" {
+        return Ok(Duration::ZERO);
+    }
+    let duration = parse_duration(text)
+        .ok()
+        .filter(|duration| *duration <= LONGEST);
+    duration.ok_or_else(|| {
+        let detail = "write a duration of at most 24h such as \"20s\", or \"off\"";
+        Problem::parameter(name, detail)
+    })
+}
+
 /// Decodes a query; every name must be in `known`.
-pub(super) fn parameters(
-    query: Option<&str>,
-    known: &[&str],
-) -> Result<Vec<(String, String)>, Problem> {
+fn parameters(query: Option<&str>, known: &[&str]) -> Result<Vec<(String, String)>, Problem> {
     let mut parameters = Vec::new();
     for pair in query.unwrap_or_default().split('&') {
         if pair.is_empty() {
@@ -81,20 +181,48 @@ impl Fields {
         name: &'static str,
     ) -> Result<Option<Duration>, Problem> {
         self.known.push(name);
-        let duration = match self.left.remove(name) {
-            None | Some(Value::Null) => return Ok(None),
-            Some(Value::String(text)) if text == "off" => Some(Duration::ZERO),
-            Some(Value::String(text)) => humantime::parse_duration(&text)
-                .ok()
-                .filter(|duration| !duration.is_zero() && *duration <= LONGEST),
-            Some(_) => None,
-        };
-        duration.map(Some).ok_or_else(|| {
-            Problem::parameter(
-                name,
-                "write a duration of at most 24h such as \"20s\", or \"off\"",
-            )
-        })
+        match self.left.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => duration_or_off(name, &text).map(Some),
+            // What is no text is as wrong as an empty one.
+            Some(_) => duration_or_off(name, "").map(Some),
+        }
+    }
+
+    /// Takes a word of at most `max` bytes; `Some(None)` is null.
+    pub(super) fn word_or_null(
+        &mut self,
+        name: &'static str,
+        max: usize,
+    ) -> Result<Option<Option<Box<str>>>, Problem> {
+        self.known.push(name);
+        match self.left.remove(name) {
+            None => Ok(None),
+            Some(Value::Null) => Ok(Some(None)),
+            Some(value) => word(name, value, max).map(|word| Some(Some(word))),
+        }
+    }
+
+    /// Takes a list of at most `most` words of at most `max` bytes; null is an empty one.
+    pub(super) fn words(
+        &mut self,
+        name: &'static str,
+        max: usize,
+        most: usize,
+    ) -> Result<Option<Vec<Box<str>>>, Problem> {
+        self.known.push(name);
+        match self.left.remove(name) {
+            None => Ok(None),
+            Some(Value::Null) => Ok(Some(Vec::new())),
+            Some(Value::Array(words)) if words.len() <= most => {
+                let words = words.into_iter().map(|value| word(name, value, max));
+                words.collect::<Result<_, _>>().map(Some)
+            }
+            Some(_) => {
+                let detail = format!("write a list of at most {most} texts");
+                Err(Problem::parameter(name, detail))
+            }
+        }
     }
 
     /// Refuses what is left.
@@ -102,6 +230,16 @@ impl Fields {
         match self.left.keys().next() {
             Some(name) => Err(unknown(name, "field", &self.known)),
             None => Ok(()),
+        }
+    }
+}
+
+fn word(name: &str, value: Value, max: usize) -> Result<Box<str>, Problem> {
+    match value {
+        Value::String(text) if is_word(&text, max) => Ok(text.into()),
+        _ => {
+            let detail = format!("write a text of 1 to {max} bytes without control characters");
+            Err(Problem::parameter(name, detail))
         }
     }
 }

@@ -5,8 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use super::control::{
     CertificateStatus, Command, ConfigurationStatus, DrainReport, HookStatus, ListenerStatus,
@@ -14,6 +15,8 @@ use super::control::{
 };
 use super::{AdminListener, Api, Guards, serve};
 use crate::config::AdminAddress;
+use crate::registry::Registry;
+use crate::worker::{Command as StreamCommand, Post};
 
 /// What the scripted server was asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +36,9 @@ pub(crate) struct Script {
 pub(crate) struct Plane {
     pub(crate) api: Arc<Api>,
     pub(crate) url: String,
+    pub(crate) registry: Arc<Registry>,
+    /// What the streams were told, in the order of telling.
+    pub(crate) told: UnboundedReceiver<(Uuid, StreamCommand)>,
     asked: Arc<Mutex<Vec<Asked>>>,
     tasks: [JoinHandle<()>; 2],
 }
@@ -42,12 +48,17 @@ impl Plane {
         let (control, commands) = mpsc::channel(8);
         let asked = Arc::new(Mutex::new(Vec::new()));
         let server = tokio::spawn(act(commands, script, Arc::clone(&asked)));
-        let api = Arc::new(Api::new(control, guards));
+        let registry = Arc::<Registry>::default();
+        let (post, told) = post();
+        let api = Api::new(control, Arc::clone(&registry), post, guards);
+        let api = Arc::new(api);
         let listener = AdminListener::bind(address).unwrap();
         Self {
             url: listener.url(),
             tasks: [server, tokio::spawn(serve(listener, Arc::clone(&api)))],
             api,
+            registry,
+            told,
             asked,
         }
     }
@@ -91,6 +102,16 @@ impl Default for Script {
             statuses: vec![status(State::Running, 3, 0)],
         }
     }
+}
+
+/// A way to streams that are played by the test.
+pub(crate) fn post() -> (Post, UnboundedReceiver<(Uuid, StreamCommand)>) {
+    let (sender, told) = mpsc::unbounded_channel();
+    let post = Post::new(move |_, id, command| {
+        // A test that is over does not play streams any more.
+        let _ = sender.send((id, command));
+    });
+    (post, told)
 }
 
 pub(crate) fn tcp() -> AdminAddress {
@@ -148,6 +169,9 @@ async fn act(mut commands: mpsc::Receiver<Command>, script: Script, asked: Arc<M
                     delay_ms: ms(delay),
                     spread_ms: ms(spread),
                 });
+            }
+            Command::Config(reply) => {
+                let _ = reply.send(serde_json::json!({ "workers": "auto" }));
             }
             Command::Status(reply) => {
                 let status = statuses.next().unwrap();

@@ -59,6 +59,11 @@ impl Problem {
         }
     }
 
+    /// 404.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
     /// 401, with a challenge for a bearer token.
     pub fn unauthorized(detail: impl Into<String>) -> Self {
         Self {

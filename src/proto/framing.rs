@@ -11,7 +11,9 @@
 use std::sync::Arc;
 
 use super::cause::End;
-use super::websocket::{Extensions, Frames};
+use super::websocket::{
+    Extensions, Frames, HEAD_MAX, OPCODE_BINARY, OPCODE_TEXT, encode_head, payload_of,
+};
 
 pub use records::{LengthPrefixed, Lines};
 
@@ -119,6 +121,29 @@ pub enum Violation {
     },
 }
 
+/// What makes a message of a payload: bytes before and behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Seal {
+    /// A frame head or a length.
+    pub head: Vec<u8>,
+    /// The end of a line.
+    pub tail: &'static [u8],
+}
+
+/// Why a payload cannot be one message of a framing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// It would be several lines.
+    #[error("the message has a line feed within it, which would make it several lines")]
+    SeveralLines,
+    /// It is larger than a record may be.
+    #[error("a record of the listener has at most {limit} bytes")]
+    TooLarge {
+        /// The bytes of a record, its terminator or prefix included.
+        limit: u64,
+    },
+}
+
 /// The scanner of one direction.
 #[derive(Debug)]
 pub enum Scanner {
@@ -202,6 +227,45 @@ impl Scanner {
             Self::Raw => Edge::Message,
             Self::Line(lines) => lines.edge(),
             Self::LengthPrefix(records) => records.edge(),
+        }
+    }
+
+    /// What makes one message of `payload` for a *client*; `binary` counts on ws only. Raw bytes are what they are.
+    pub fn seal(&self, payload: &[u8], binary: bool) -> Result<Seal, Unfit> {
+        match self {
+            Self::WebSocket(_) => {
+                let opcode = if binary { OPCODE_BINARY } else { OPCODE_TEXT };
+                let mut head = Vec::with_capacity(HEAD_MAX);
+                encode_head(opcode, payload.len(), None, &mut head);
+                Ok(Seal { head, tail: b"" })
+            }
+            Self::Raw => Ok(Seal::default()),
+            Self::Line(lines) => lines.seal(payload),
+            Self::LengthPrefix(records) => records.seal(payload),
+        }
+    }
+
+    /// Whether a `reply` is looked for.
+    pub fn knows_reply(&self) -> bool {
+        match self {
+            Self::WebSocket(frames) => frames.knows_reply(),
+            Self::Raw => false,
+            Self::Line(lines) => lines.knows_reply(),
+            Self::LengthPrefix(records) => records.knows_reply(),
+        }
+    }
+
+    /// The payload of one message, given its bytes on the wire without control frames between them; `None` if they are
+    /// not one message.
+    pub fn open(&self, wire: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::WebSocket(_) => payload_of(wire),
+            Self::Raw => None,
+            Self::Line(_) => {
+                let line = wire.strip_suffix(b"\n")?;
+                Some(line.strip_suffix(b"\r").unwrap_or(line).to_vec())
+            }
+            Self::LengthPrefix(records) => records.open(wire),
         }
     }
 

@@ -148,14 +148,21 @@ impl Heart {
     }
 
     /// The client's configured `reply` arrived: heard, but no data message (rule 6).
-    pub fn reply(&mut self, now: Time) {
+    /// Returns the round trip if it answers a heartbeat of data.
+    pub fn reply(&mut self, now: Time) -> Option<Duration> {
         self.read(End::Client, now);
         self.side_mut(End::Client).messages.advance(now);
+        self.seldom.as_mut()?.beats.replied(now)
     }
 
     /// A Ping frame of the opposite end was passed on to `to` (rule 3: hold off).
     pub fn app_ping_passed(&mut self, to: End) {
         self.side_mut(to).held_off = true;
+    }
+
+    /// Whether an unanswered ping of the opposite end forbids one of ours to `to` for now (rule 3).
+    pub fn holds_off(&self, to: End) -> bool {
+        self.side(to).held_off
     }
 
     /// A Pong frame came from `from`; `token` is its payload if that has eight bytes.
@@ -184,12 +191,12 @@ impl Heart {
         side.pinged_before = true;
         side.queued = false;
         side.pinged.advance(now);
-        if let Some(token) = token {
-            let asked = match to {
-                End::Client => &mut self.asked,
-                End::Upstream => &mut self.seldom_mut().asked,
-            };
-            asked.push(token, now);
+        match (to, token) {
+            (End::Client, Some(token)) => self.asked.push(token, now),
+            (End::Client, None) => self.seldom_mut().beats.push(now),
+            (End::Upstream, Some(token)) => self.seldom_mut().asked.push(token, now),
+            // There is no heartbeat of data for the app.
+            (End::Upstream, None) => {}
         }
     }
 
@@ -279,6 +286,22 @@ impl Heart {
     pub fn deadline(&self, policy: &Policy) -> Option<(Time, Reason)> {
         let (due, limit) = earliest(self.dues(policy));
         (due != Time::NEVER).then(|| (due, limit.reason()))
+    }
+
+    /// How long nothing was heard from `end`, and after how much of that it was asked in vain: the last four
+    /// times at most.
+    pub fn silence(&self, end: End, policy: &Policy, now: Time) -> (Duration, Vec<Duration>) {
+        let heard = self.heard(end, policy.idle_counts);
+        let seldom = self.seldom.as_deref();
+        let mut asked = match end {
+            End::Client => self.asked.since(heard),
+            End::Upstream => seldom.map_or_else(Vec::new, |seldom| seldom.asked.since(heard)),
+        };
+        if let (End::Client, Some(seldom)) = (end, seldom) {
+            asked.extend(seldom.beats.since(heard));
+        }
+        let after = |time: &Time| time.saturating_since(heard);
+        (after(&now), asked.iter().map(after).collect())
     }
 
     /// heard(`end`) as `counts` has it, moved on by what its clock stood still.

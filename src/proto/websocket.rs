@@ -51,10 +51,20 @@ const CLOSE_TEXT_MAX: usize = CONTROL_PAYLOAD_MAX - 2;
 /// Appends one unfragmented frame to `out`; `mask` is given for frames to an upstream.
 /// The payload of a control frame has at most 125 bytes.
 pub fn encode(opcode: u8, payload: &[u8], mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
-    let masked = if mask.is_some() { MASKED } else { 0 };
     out.reserve(HEAD_MAX + payload.len());
+    encode_head(opcode, payload.len(), mask, out);
+    let start = out.len();
+    out.extend_from_slice(payload);
+    if let Some(key) = mask {
+        apply_mask(&mut out[start..], key);
+    }
+}
+
+/// Appends the head of one unfragmented frame with `payload` bytes to come.
+pub fn encode_head(opcode: u8, payload: usize, mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
+    let masked = if mask.is_some() { MASKED } else { 0 };
     out.push(FIN | opcode);
-    match payload.len() {
+    match payload {
         len if len < usize::from(LENGTH_16) => out.push(masked | len as u8),
         len => match u16::try_from(len) {
             Ok(len) => {
@@ -70,10 +80,24 @@ pub fn encode(opcode: u8, payload: &[u8], mask: Option<[u8; 4]>, out: &mut Vec<u
     if let Some(key) = mask {
         out.extend_from_slice(&key);
     }
-    let start = out.len();
-    out.extend_from_slice(payload);
-    if let Some(key) = mask {
-        apply_mask(&mut out[start..], key);
+}
+
+/// The unmasked payload of one message, given all its frames and nothing else; `None` if that is not what they are.
+pub fn payload_of(mut frames: &[u8]) -> Option<Vec<u8>> {
+    let mut message = Vec::new();
+    loop {
+        let head = Head::parse(frames).ok()??;
+        let end = usize::try_from(head.payload).ok()?.checked_add(head.size)?;
+        let (frame, rest) = frames.split_at_checked(end)?;
+        let start = message.len();
+        message.extend_from_slice(&frame[head.size..]);
+        if let Some(key) = head.key {
+            apply_mask(&mut message[start..], key);
+        }
+        if head.fin() {
+            return rest.is_empty().then_some(message);
+        }
+        frames = rest;
     }
 }
 
@@ -102,7 +126,7 @@ pub fn apply_mask(payload: &mut [u8], key: [u8; 4]) {
 }
 
 /// The longest head: two bytes, a 64-bit length, a masking key.
-const HEAD_MAX: usize = 2 + 8 + 4;
+pub const HEAD_MAX: usize = 2 + 8 + 4;
 
 /// A frame head as it is on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

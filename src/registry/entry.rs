@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::identity::{Identity, UidSource};
 use super::record::{Both, ClientRecord, PingRecord, StreamRecord, UpstreamRecord};
 use crate::proto::cause::{End, Reason};
 use crate::worker::Home;
@@ -53,42 +54,6 @@ pub struct Opening {
     pub at: SystemTime,
     /// When, for durations.
     pub instant: Instant,
-}
-
-/// Who the client is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Identity {
-    /// The app's name for who this is.
-    pub uid: Option<Box<str>>,
-    /// Where the uid came from.
-    pub uid_source: Option<UidSource>,
-    /// Words to select streams by.
-    pub tags: Vec<Box<str>>,
-}
-
-/// Which rule yielded the uid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UidSource {
-    /// The app's 101 answer.
-    ResponseHeader,
-    /// A query parameter of the request.
-    Query,
-    /// A header of the request.
-    Header,
-    /// A cookie of the request.
-    Cookie,
-}
-
-impl UidSource {
-    /// The word used in the API and in events.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ResponseHeader => "response_header",
-            Self::Query => "query",
-            Self::Header => "header",
-            Self::Cookie => "cookie",
-        }
-    }
 }
 
 /// Figures of a stream, stored by its worker with relaxed stores: each is exact, together they may be one turn apart.
@@ -212,9 +177,24 @@ impl Entry {
             .clone()
     }
 
+    /// Looks at who the client is without copying it.
+    pub(super) fn with_identity<T>(&self, look: impl FnOnce(&Identity) -> T) -> T {
+        look(&self.identity.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces who the client is; only the registry does, together with its indexes.
+    pub(super) fn set_identity(&self, identity: Identity) {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
+    }
+
     /// Time since the opening.
     pub fn age(&self) -> Duration {
         self.opening.instant.elapsed()
+    }
+
+    /// How long the stream has left if nothing more is heard; `None` without a deadline.
+    pub fn left(&self) -> Option<Duration> {
+        Some(self.figures.deadline()?.saturating_sub(self.age()))
     }
 
     /// The stream as it is now.

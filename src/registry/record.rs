@@ -7,8 +7,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::proto::cause::{Cause, Reason};
@@ -95,6 +96,34 @@ pub struct ClosedRecord {
     /// The cause behind `reason`, for metrics and logs.
     #[serde(skip)]
     pub cause: Cause,
+}
+
+/// A stream that has ended, as the API remembers it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ended {
+    #[serde(flatten)]
+    pub record: Arc<ClosedRecord>,
+    pub evidence: Evidence,
+}
+
+/// What a verdict about a silent side rests on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// How long nothing had been heard from the side that was judged, the client in doubt.
+    pub silent_ms: Option<u64>,
+    /// After how much of that silence it was asked, at most the last four times; it answered none of them.
+    pub unanswered_pings_ms: Vec<u64>,
+}
+
+impl Evidence {
+    /// The evidence of a silence in which the side was asked after these times.
+    pub fn new(silent: Duration, asked_after: &[Duration]) -> Self {
+        let ms = |duration: &Duration| duration.as_millis() as u64;
+        Self {
+            silent_ms: Some(ms(&silent)),
+            unanswered_pings_ms: asked_after.iter().map(ms).collect(),
+        }
+    }
 }
 
 /// A stream that exceeded a limit under `mode: observe`.

@@ -15,7 +15,7 @@ use super::{Shared, StartError, announce, cannot_bind, reload};
 use crate::config;
 use crate::listener::{self, Listener, Local};
 use crate::net::sockopt;
-use crate::worker::{Command, Home, Worker};
+use crate::worker::{Command, Home, Post, Worker};
 
 /// What a worker is told.
 enum Message {
@@ -35,6 +35,8 @@ enum Message {
     PoliciesChanged,
     /// Give a sign of life.
     Turn,
+    /// End, with every stream that is left.
+    Stop,
 }
 
 /// A way to the streams, from any thread.
@@ -95,6 +97,12 @@ impl Workers {
         self.handle.clone()
     }
 
+    /// The same way for the admin API.
+    pub(super) fn post(&self) -> Post {
+        let handle = self.handle();
+        Post::new(move |home, id, command| handle.command(home, id, command))
+    }
+
     /// Binds a listener and lets every worker accept on it.
     pub(super) fn add(
         &mut self,
@@ -150,7 +158,8 @@ impl Workers {
 
     /// Ends the threads; what still lives on them ends with them.
     pub(super) fn stop(self) {
-        drop(self.handle);
+        // Others hold ways to the workers, too: that all of them are gone is nothing to wait for.
+        self.tell_all(|| Message::Stop);
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a worker panicked");
@@ -185,6 +194,7 @@ fn work(index: usize, shared: Arc<Shared>, mut messages: UnboundedReceiver<Messa
                 Message::Stream { slot, id, command } => worker.command(slot, id, command),
                 Message::PoliciesChanged => worker.policies_changed(),
                 Message::Turn => worker.shared.health.turned(index),
+                Message::Stop => break,
             }
         }
     });

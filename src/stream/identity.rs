@@ -3,16 +3,7 @@
 use http::{HeaderMap, Uri};
 
 use crate::config::IdentityRule;
-use crate::registry::{Identity, UidSource};
-
-/// Longest uid, in bytes.
-const UID_MAX: usize = 128;
-
-/// Longest tag, in bytes.
-const TAG_MAX: usize = 64;
-
-/// Most tags of one stream.
-const TAGS_MAX: usize = 32;
+use crate::registry::{Identity, TAG_MAX, TAGS_MAX, UID_MAX, UidSource, is_word};
 
 const TAGS: &str = "sidebeat-tags";
 
@@ -24,22 +15,39 @@ pub(super) fn of(
     answer: &HeaderMap,
 ) -> Identity {
     let found = rules.iter().find_map(|rule| {
-        let (value, source) = match rule {
-            IdentityRule::ResponseHeader(name) => {
-                (header(answer, name.as_str()), UidSource::ResponseHeader)
-            }
-            IdentityRule::Query(name) => (query(uri, name), UidSource::Query),
-            IdentityRule::Header(name) => (header(request, name.as_str()), UidSource::Header),
-            IdentityRule::Cookie(name) => (cookie(request, name), UidSource::Cookie),
-            IdentityRule::FirstMessage => return None,
+        let value = match rule {
+            IdentityRule::ResponseHeader(name) => header(answer, name.as_str()),
+            IdentityRule::Query(name) => query(uri, name),
+            IdentityRule::Header(name) => header(request, name.as_str()),
+            IdentityRule::Cookie(name) => cookie(request, name),
+            IdentityRule::FirstMessage => None,
         };
-        acceptable("uid", value?, UID_MAX).map(|uid| (uid, source))
+        acceptable("uid", value?, UID_MAX).map(|uid| (uid, source(rule)))
     });
     let (uid, uid_source) = found.unzip();
     Identity {
         uid,
         uid_source,
         tags: tags(answer),
+    }
+}
+
+/// Whether the client's first message may still be its uid: that rule stands before the one that yielded `found`.
+pub(super) fn awaits_first_message(rules: &[IdentityRule], found: &Identity) -> bool {
+    let yields = |rule: &IdentityRule| found.uid_source == Some(source(rule));
+    let first = rules
+        .iter()
+        .find(|rule| **rule == IdentityRule::FirstMessage || yields(rule));
+    first == Some(&IdentityRule::FirstMessage)
+}
+
+fn source(rule: &IdentityRule) -> UidSource {
+    match rule {
+        IdentityRule::ResponseHeader(_) => UidSource::ResponseHeader,
+        IdentityRule::Query(_) => UidSource::Query,
+        IdentityRule::Header(_) => UidSource::Header,
+        IdentityRule::Cookie(_) => UidSource::Cookie,
+        IdentityRule::FirstMessage => UidSource::FirstMessage,
     }
 }
 
@@ -113,20 +121,20 @@ fn tags(answer: &HeaderMap) -> Vec<Box<str>> {
 }
 
 /// Printable and short enough, or ignored with a warning that does not repeat what it was.
-fn acceptable(what: &str, text: String, max: usize) -> Option<Box<str>> {
+pub(super) fn acceptable(what: &str, text: String, max: usize) -> Option<Box<str>> {
     if text.is_empty() {
         return None;
     }
-    if text.len() > max || text.chars().any(char::is_control) {
-        tracing::warn!(
-            what,
-            bytes = text.len(),
-            max,
-            "too long or not printable, ignored"
-        );
+    if !is_word(&text, max) {
+        ignored(what, text.len(), max);
         return None;
     }
     Some(text.into())
+}
+
+/// Warns of a word that cannot be used, without repeating it.
+pub(super) fn ignored(what: &str, bytes: usize, max: usize) {
+    tracing::warn!(what, bytes, max, "too long or not printable, ignored");
 }
 
 #[cfg(test)]

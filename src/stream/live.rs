@@ -13,8 +13,9 @@ use crate::listener::{Local, Permit};
 use crate::log;
 use crate::proto::cause::{Cause, End, Reason};
 use crate::proto::heart::{Policy, Time};
-use crate::registry::Entry;
-use crate::registry::record::{ClosedRecord, OverdueRecord};
+use crate::registry::record::{ClosedRecord, Ended, Evidence, OverdueRecord};
+use crate::registry::{Entry, Happening, PingRound};
+use crate::server::Shared;
 use crate::worker::Worker;
 
 /// An entered stream.
@@ -57,6 +58,7 @@ impl Live {
         cause: Cause,
         lateness: Option<Duration>,
         idle_limit: Option<Duration>,
+        evidence: Evidence,
     ) {
         if std::mem::replace(&mut self.over, true) {
             return;
@@ -79,7 +81,7 @@ impl Live {
                 hooks.emit(Event::Closed(Arc::clone(&record)), now);
             }
             log::stream_closed(&record);
-            record
+            Ended { record, evidence }
         });
     }
 
@@ -89,15 +91,20 @@ impl Live {
         if let Some(overdue) = self.local.shared.metrics.overdue(reason) {
             overdue.inc();
         }
-        let hooks = &self.worker.shared.hooks;
-        if hooks.wants(EventKind::Overdue, &self.entry.opening.listener) {
-            let record = OverdueRecord {
+        let record = || {
+            Arc::new(OverdueRecord {
                 stream: self.entry.record(),
                 reason,
                 idle_limit_ms: policy.idle_limit.map(|limit| limit.as_millis() as u64),
-            };
-            hooks.emit(Event::Overdue(Arc::new(record)), SystemTime::now());
+            })
+        };
+        let Shared {
+            hooks, registry, ..
+        } = &*self.worker.shared;
+        if hooks.wants(EventKind::Overdue, &self.entry.opening.listener) {
+            hooks.emit(Event::Overdue(record()), SystemTime::now());
         }
+        registry.feed.publish(|| Happening::Overdue(record()));
     }
 
     /// Whether the end of the app is part of a drain.
@@ -150,7 +157,13 @@ impl Live {
                 .observe(rtt.as_secs_f64());
             if *from == End::Client {
                 self.entry.figures.answered(*rtt);
+                let feed = &self.worker.shared.registry.feed;
+                feed.publish(|| Happening::Pong(PingRound::new(&self.entry, *rtt)));
             }
+        }
+        if let Some(uid) = &turn.uid {
+            let registry = &self.worker.shared.registry;
+            registry.bind_first_message(self.entry.id, uid);
         }
         self.count_pings(turn);
     }
@@ -218,7 +231,8 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         // Only a panic in the stream's own task (or a bug like it) gets here without a cause.
-        self.over(Cause::new(Reason::InternalError), None, None);
+        let cause = Cause::new(Reason::InternalError);
+        self.over(cause, None, None, Evidence::default());
         self.local.shared.metrics.closing.dec();
         self.worker.vacate(self.entry.home);
     }

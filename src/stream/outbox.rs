@@ -19,14 +19,16 @@ pub(super) struct Outbox {
     /// between two turns stalls for good on a peer that reads late.
     unflushed: bool,
     blocked: bool,
+    /// Bytes that left `pending` or never had to wait there: positions count from the first byte ever sent.
+    passed: u64,
     heartbeat: Option<Heartbeat>,
 }
 
 /// A heartbeat on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Heartbeat {
-    /// Pending bytes up to its end.
-    left: usize,
+    /// The position behind its last byte.
+    end: u64,
     token: Option<[u8; 8]>,
 }
 
@@ -62,6 +64,7 @@ impl Outbox {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(taken)) => {
                     self.unflushed = true;
+                    self.passed += taken as u64;
                     rest = &rest[taken..];
                 }
                 Poll::Ready(Err(error)) => return Err(error),
@@ -81,10 +84,8 @@ impl Outbox {
         token: Option<[u8; 8]>,
     ) -> io::Result<()> {
         self.send(to, cx, bytes)?;
-        self.heartbeat = Some(Heartbeat {
-            left: self.pending.len() - self.at,
-            token,
-        });
+        let end = self.end();
+        self.heartbeat = Some(Heartbeat { end, token });
         Ok(())
     }
 
@@ -100,10 +101,8 @@ impl Outbox {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(taken)) => {
                     self.unflushed = true;
+                    self.passed += taken as u64;
                     self.at += taken;
-                    if let Some(heartbeat) = &mut self.heartbeat {
-                        heartbeat.left = heartbeat.left.saturating_sub(taken);
-                    }
                 }
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => break,
@@ -128,12 +127,24 @@ impl Outbox {
 
     /// The token of the heartbeat whose last byte the socket has taken since the last call.
     pub(super) fn heartbeat_sent(&mut self) -> Option<Option<[u8; 8]>> {
-        let heartbeat = self.heartbeat?;
-        if heartbeat.left > 0 || self.unflushed {
-            return None;
-        }
-        self.heartbeat = None;
+        let taken = self.taken();
+        let heartbeat = self.heartbeat.take_if(|heartbeat| heartbeat.end <= taken)?;
         Some(heartbeat.token)
+    }
+
+    /// Whether a heartbeat is on its way out.
+    pub(super) fn has_heartbeat(&self) -> bool {
+        self.heartbeat.is_some()
+    }
+
+    /// The position behind everything that was sent.
+    pub(super) fn end(&self) -> u64 {
+        self.passed + (self.pending.len() - self.at) as u64
+    }
+
+    /// The position up to which the socket has certainly taken everything; 0 while TLS holds some of it.
+    pub(super) fn taken(&self) -> u64 {
+        if self.unflushed { 0 } else { self.passed }
     }
 
     /// Drops what waits: the side is gone.

@@ -3,17 +3,20 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rand::RngExt;
 use tokio::io::ReadBuf;
 
+use super::first_message::{FirstMessage, Gathered};
+use super::mailbox::{Mailbox, Next, Pinging};
 use super::outbox::{Appetite, Outbox};
 use crate::net::leg::Io;
 use crate::proto::cause::End;
-use crate::proto::framing::{Edge, Item, Payload, Scanner, Violation};
+use crate::proto::framing::{Edge, Item, Payload, Scanner, Seal, Unfit, Violation};
 use crate::proto::heart::{Heart, Pong, Time};
 use crate::proto::websocket;
-use crate::worker::{SCRATCH, Worker};
+use crate::worker::{Message, SCRATCH, Worker};
 
 /// One direction of a stream.
 ///
@@ -51,8 +54,24 @@ pub(super) struct Turn<'a> {
     /// The heart learned of more than bytes and messages.
     pub(super) stirred: bool,
     pub(super) tally: [Tally; 2],
-    pub(super) rtts: Vec<(End, std::time::Duration)>,
+    pub(super) rtts: Vec<(End, Duration)>,
     pub(super) sent: [u64; 2],
+    /// What the API has for the client.
+    pub(super) mailbox: &'a mut Option<Box<Mailbox>>,
+    /// Awaited where the first message may be the uid.
+    pub(super) first_message: &'a mut Option<Box<FirstMessage>>,
+    /// What it yielded.
+    pub(super) uid: Option<Box<str>>,
+}
+
+impl Turn<'_> {
+    /// `from` answered the heartbeat with this token, or one of data.
+    fn answered(&mut self, from: End, token: Option<[u8; 8]>, rtt: Duration) {
+        self.rtts.push((from, rtt));
+        if let (End::Client, Some(mailbox)) = (from, &mut self.mailbox) {
+            mailbox.answered(token, rtt);
+        }
+    }
 }
 
 /// What was read from one side in one turn.
@@ -148,6 +167,10 @@ impl Pump {
                 return Ok(Step::Dry);
             }
         }
+        self.post(self.edge(), to, cx, turn)?;
+        if self.outbox.waits() {
+            return Ok(Step::Dry);
+        }
         let worker = turn.worker;
         let mut scratch = worker.scratch();
         let held = self.held.len();
@@ -218,21 +241,110 @@ impl Pump {
         cx: &mut Context<'_>,
         turn: &mut Turn<'_>,
     ) -> Result<(), Stop> {
+        self.queue_heartbeat(to, cx, turn)?;
+        self.flush(to, cx, turn)
+    }
+
+    /// Returns the token of a Ping frame.
+    fn queue_heartbeat<T: Io>(
+        &mut self,
+        to: &mut T,
+        cx: &mut Context<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Option<[u8; 8]>, Stop> {
         let end = self.from.other();
         self.wish = None;
         turn.heart.ping_queued(end);
-        let sent = match turn.beat.filter(|_| end == End::Client) {
-            Some(Beat(beat)) => self.outbox.send_heartbeat(to, cx, beat, None),
+        let (sent, token) = match turn.beat.filter(|_| end == End::Client) {
+            Some(Beat(beat)) => (self.outbox.send_heartbeat(to, cx, beat, None), None),
             None => {
                 let token: [u8; 8] = turn.worker.random().random();
                 let mask = (end == End::Upstream).then(|| turn.worker.random().random());
                 let mut frame = Vec::with_capacity(16);
                 websocket::encode(websocket::OPCODE_PING, &token, mask, &mut frame);
-                self.outbox.send_heartbeat(to, cx, &frame, Some(token))
+                let sent = self.outbox.send_heartbeat(to, cx, &frame, Some(token));
+                (sent, Some(token))
             }
         };
         sent.map_err(Stop::WriteFailed)?;
-        self.flush(to, cx, turn)
+        Ok(token)
+    }
+
+    /// Puts in what the API has for the client, as far as it fits at `edge`, where this direction stands.
+    fn post<T: Io>(
+        &mut self,
+        edge: Edge,
+        to: &mut T,
+        cx: &mut Context<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Stop> {
+        if self.from == End::Client {
+            return Ok(());
+        }
+        while let Some(next) = self.take_next(edge, turn) {
+            match next {
+                Next::Ping => {
+                    let token = self.queue_heartbeat(to, cx, turn)?;
+                    if let Some(mailbox) = turn.mailbox {
+                        mailbox.pinged(token);
+                    }
+                }
+                Next::Message(message) => {
+                    self.send_message(&message, to, cx)?;
+                    if let Some(mailbox) = turn.mailbox {
+                        mailbox.sent(self.outbox.end());
+                    }
+                }
+            }
+            self.flush(to, cx, turn)?;
+        }
+        Ok(())
+    }
+
+    fn take_next(&self, edge: Edge, turn: &mut Turn<'_>) -> Option<Next> {
+        let mailbox = turn.mailbox.as_mut()?;
+        let pinging = if self.outbox.has_heartbeat() || turn.heart.holds_off(End::Client) {
+            Pinging::HeldOff
+        } else if turn.beat.is_some() {
+            Pinging::BetweenMessages
+        } else {
+            Pinging::BetweenFrames
+        };
+        mailbox.next(edge, pinging, turn.now)
+    }
+
+    fn send_message<T: Io>(
+        &mut self,
+        message: &Message,
+        to: &mut T,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Stop> {
+        // It was sealed once before, by whoever took it in.
+        let Ok(Seal { mut head, tail }) = self.scanner.seal(&message.payload, message.binary)
+        else {
+            return Ok(());
+        };
+        if message.payload.len() <= SCRATCH {
+            // One write, so that a short message is one packet and one TLS record.
+            head.extend_from_slice(&message.payload);
+            head.extend_from_slice(tail);
+            return self.send(&head, to, cx);
+        }
+        self.send(&head, to, cx)?;
+        self.send(&message.payload, to, cx)?;
+        self.send(tail, to, cx)
+    }
+
+    /// Whether `message` is one of this direction's framing.
+    pub(super) fn fits(&self, message: &Message) -> Result<(), Unfit> {
+        self.scanner
+            .seal(&message.payload, message.binary)
+            .map(drop)
+    }
+
+    /// Whether this direction knows the answer to a heartbeat of data.
+    pub(super) fn knows_reply(&self) -> bool {
+        self.scanner.knows_reply()
     }
 
     /// Moves what waits and tells the heart how the side takes it.
@@ -255,6 +367,9 @@ impl Pump {
             turn.stirred = true;
             turn.heart.ping_sent(end, token, turn.now);
             turn.sent[end as usize] += 1;
+        }
+        if let (End::Client, Some(mailbox)) = (end, &mut turn.mailbox) {
+            mailbox.taken(self.outbox.taken());
         }
         Ok(())
     }
@@ -282,6 +397,9 @@ impl Pump {
             };
             match item {
                 Item::Data { len, edge, message } => {
+                    if self.from == End::Client && turn.first_message.is_some() {
+                        self.gather(&input[at..at + len], message, turn);
+                    }
                     at += len;
                     messages += u64::from(message);
                     match self.wish {
@@ -296,6 +414,11 @@ impl Pump {
                         }
                         Some(_) | None => {}
                     }
+                    if self.from == End::Upstream && edge >= Edge::Frame && turn.mailbox.is_some() {
+                        self.send(&input[start..at], to, cx)?;
+                        start = at;
+                        self.post(edge, to, cx, turn)?;
+                    }
                 }
                 Item::Ping { len } => {
                     at += len;
@@ -305,14 +428,16 @@ impl Pump {
                 Item::Pong { len, token } => {
                     turn.stirred = true;
                     if let Pong::Ours { rtt } = turn.heart.pong(self.from, token, turn.now) {
-                        turn.rtts.push((self.from, rtt));
+                        turn.answered(self.from, token, rtt);
                         self.send(&input[start..at], to, cx)?;
                         start = at + len;
                     }
                     at += len;
                 }
                 Item::Reply { len } => {
-                    turn.heart.reply(turn.now);
+                    if let Some(rtt) = turn.heart.reply(turn.now) {
+                        turn.answered(End::Client, None, rtt);
+                    }
                     self.send(&input[start..at], to, cx)?;
                     at += len;
                     start = at;
@@ -340,6 +465,21 @@ impl Pump {
         self.send(&input[start..at], to, cx)?;
         self.flush(to, cx, turn)?;
         stop.map_or(Ok(()), Err)
+    }
+
+    /// Gathers the first message out of the data that passes.
+    fn gather(&self, data: &[u8], ends: bool, turn: &mut Turn<'_>) {
+        let Some(first) = turn.first_message else {
+            return;
+        };
+        match first.take_in(data, ends, &self.scanner) {
+            Gathered::More => {}
+            Gathered::Uid(uid) => {
+                turn.uid = Some(uid);
+                *turn.first_message = None;
+            }
+            Gathered::Nothing => *turn.first_message = None,
+        }
     }
 
     fn send<T: Io>(&mut self, run: &[u8], to: &mut T, cx: &mut Context<'_>) -> Result<(), Stop> {

@@ -12,14 +12,16 @@ use rand::RngExt;
 use tokio::time::{Instant, Sleep};
 
 use super::closing::{Closing, Ending, Reading, Writing};
+use super::first_message::FirstMessage;
 use super::live::Live;
+use super::mailbox::Mailbox;
 use super::pump::{Beat, Pump, Step, Stop, Tally, Turn, Wish};
 use crate::config::{self, Protocol};
 use crate::net::leg::Io;
 use crate::proto::cause::{Cause, End, Reason};
 use crate::proto::framing::{Edge, Scanner};
 use crate::proto::heart::{Heart, IdleCounts, Kind, Mode, Place, Policy, Time, Verdict};
-use crate::worker::Command;
+use crate::worker::{Command, Manner, Message, Refusal};
 
 /// Reads of each side in one turn before the other streams of the worker get theirs.
 const BUDGET: usize = 16;
@@ -90,12 +92,15 @@ pub(super) struct Relay<C, U> {
     pub(super) heart: Heart,
     pub(super) live: Live,
     pub(super) terms: Arc<Terms>,
-    /// `None` while the stream is open.
-    pub(super) closing: Option<Closing>,
+    /// `None` while the stream is open, which is when its size counts.
+    pub(super) closing: Option<Box<Closing>>,
     /// The side whose FIN came first (raw TCP).
     pub(super) first_fin: Option<End>,
     /// A side that took no more bytes. What it said before is still read: its Close may be there.
-    pub(super) broken: Option<(End, io::Error)>,
+    pub(super) broken: Option<Box<(End, io::Error)>>,
+    /// What the API has for the client; `None` while there is nothing.
+    pub(super) mailbox: Option<Box<Mailbox>>,
+    first_message: Option<Box<FirstMessage>>,
     armed: Option<Instant>,
     /// Until then the heart has nothing new to say if it only hears bytes and messages.
     calm_until: Option<Time>,
@@ -131,9 +136,17 @@ impl<C: Io, U: Io> Relay<C, U> {
             closing: None,
             first_fin: None,
             broken: None,
+            mailbox: None,
+            first_message: None,
             armed: None,
             calm_until: None,
         }
+    }
+
+    /// The same relay, which takes the client's first message for its uid.
+    pub(super) fn awaiting_first_message(mut self) -> Self {
+        self.first_message = Some(Box::default());
+        self
     }
 
     /// Runs the stream to its very end.
@@ -168,7 +181,8 @@ impl<C: Io, U: Io> Relay<C, U> {
             while let Some((from, stop)) = self.pump(cx, now, instant) {
                 self.stopped(from, stop, cx, now);
             }
-            if let (None, Some((end, error))) = (&self.closing, self.broken.take()) {
+            if let (None, Some(broken)) = (&self.closing, self.broken.take()) {
+                let (end, error) = *broken;
                 self.gone(end, &error.to_string(), cx, now);
                 continue;
             }
@@ -177,7 +191,7 @@ impl<C: Io, U: Io> Relay<C, U> {
                 None if self.is_calm(now) => return Poll::Pending,
                 None => self.ask_heart(cx, now),
                 Some(_) => match self.rest(cx, now) {
-                    Poll::Pending => self.closing.as_ref().map(Closing::next),
+                    Poll::Pending => self.closing.as_deref().map(Closing::next),
                     Poll::Ready(()) => return Poll::Ready(()),
                 },
             };
@@ -221,6 +235,36 @@ impl<C: Io, U: Io> Relay<C, U> {
                         self.end(cause, None, cx, now);
                     }
                 }
+                Command::Cut {
+                    cause,
+                    manner,
+                    reply,
+                } => {
+                    if self.closing.is_none() {
+                        match manner {
+                            Manner::Goodbye => self.end(cause, None, cx, now),
+                            Manner::Reset => self.abort(cause, now),
+                        }
+                        // A caller that hung up does not need its answer; likewise below.
+                        let _ = reply.send(());
+                    }
+                }
+                Command::Send { message, reply } => {
+                    if self.closing.is_none() {
+                        match self.takes(&message) {
+                            Ok(()) => self.mailbox().post(message, reply),
+                            Err(refusal) => drop(reply.send(Err(refusal))),
+                        }
+                    }
+                }
+                Command::Ping { reply } => {
+                    if self.closing.is_none() {
+                        match self.takes_ping() {
+                            Ok(()) => self.mailbox().want_ping(reply, now),
+                            Err(refusal) => drop(reply.send(Err(refusal))),
+                        }
+                    }
+                }
                 Command::PolicyChanged => {
                     let terms = self.live.local.shared.terms.load_full();
                     self.heart
@@ -231,6 +275,35 @@ impl<C: Io, U: Io> Relay<C, U> {
                     self.armed = None;
                 }
             }
+        }
+    }
+
+    fn mailbox(&mut self) -> &mut Mailbox {
+        self.mailbox.get_or_insert_default()
+    }
+
+    /// Whether a message can go to the client at all.
+    fn takes(&self, message: &Message) -> Result<(), Refusal> {
+        if self.kind == Kind::Raw {
+            return Err(Refusal::Raw);
+        }
+        if self.writing[End::Client as usize] != Writing::Passing {
+            return Err(Refusal::HalfClosed);
+        }
+        Ok(self.down.fits(message)?)
+    }
+
+    /// Whether the client can be asked, and can answer.
+    fn takes_ping(&self) -> Result<(), Refusal> {
+        let frames = self.kind == Kind::WebSocket && self.terms.beat.is_none();
+        if self.kind == Kind::Raw {
+            Err(Refusal::Raw)
+        } else if self.writing[End::Client as usize] != Writing::Passing {
+            Err(Refusal::HalfClosed)
+        } else if frames || (self.terms.beat.is_some() && self.up.knows_reply()) {
+            Ok(())
+        } else {
+            Err(Refusal::NoReply)
         }
     }
 
@@ -278,6 +351,7 @@ impl<C: Io, U: Io> Relay<C, U> {
         if turn.stirred {
             self.calm_until = None;
         }
+        self.mailbox.take_if(|mailbox| mailbox.is_empty());
         stopped
     }
 
@@ -322,6 +396,8 @@ impl<C: Io, U: Io> Relay<C, U> {
             heart,
             live,
             terms,
+            mailbox,
+            first_message,
             ..
         } = self;
         let turn = Turn {
@@ -333,6 +409,9 @@ impl<C: Io, U: Io> Relay<C, U> {
             tally: [Tally::default(); 2],
             rtts: Vec::new(),
             sent: [0; 2],
+            mailbox,
+            first_message,
+            uid: None,
         };
         (
             Parts {

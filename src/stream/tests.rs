@@ -3,4 +3,5 @@
 mod bench;
 mod closing;
 mod heartbeat;
+mod mailbox;
 mod passing;

@@ -1,6 +1,6 @@
 //! Records on raw TCP: lines, and bytes behind their length.
 
-use super::{Edge, Item, Match, Payload, Violation};
+use super::{Edge, Item, Match, Payload, Seal, Unfit, Violation};
 
 /// Lines: LF ends a record.
 #[derive(Debug)]
@@ -57,6 +57,24 @@ impl Lines {
 
     pub(super) fn hold_max(&self) -> usize {
         self.reply.as_ref().map_or(0, |reply| reply.bytes.len())
+    }
+
+    pub(super) fn knows_reply(&self) -> bool {
+        self.reply.is_some()
+    }
+
+    /// A payload that ends with LF is a line as it is.
+    pub(super) fn seal(&self, payload: &[u8]) -> Result<Seal, Unfit> {
+        let tail: &[u8] = match memchr::memchr(b'\n', payload) {
+            None => b"\n",
+            Some(lf) if lf + 1 == payload.len() => b"",
+            Some(_) => return Err(Unfit::SeveralLines),
+        };
+        if (payload.len() + tail.len()) as u64 > self.max {
+            return Err(Unfit::TooLarge { limit: self.max });
+        }
+        let head = Vec::new();
+        Ok(Seal { head, tail })
     }
 }
 
@@ -137,6 +155,28 @@ impl LengthPrefixed {
     pub(super) fn hold_max(&self) -> usize {
         let reply = self.reply.as_ref().map_or(0, |reply| reply.bytes.len());
         reply.max(usize::from(self.bytes))
+    }
+
+    pub(super) fn knows_reply(&self) -> bool {
+        self.reply.is_some()
+    }
+
+    pub(super) fn seal(&self, payload: &[u8]) -> Result<Seal, Unfit> {
+        let own = u64::from(self.bytes);
+        let (payload, capacity) = (payload.len() as u64, u64::MAX >> (64 - 8 * own));
+        let length = payload + if self.includes_itself { own } else { 0 };
+        if length > capacity || payload + own > self.max {
+            let most = capacity.saturating_add(if self.includes_itself { 0 } else { own });
+            let limit = self.max.min(most);
+            return Err(Unfit::TooLarge { limit });
+        }
+        let head = length.to_be_bytes()[8 - usize::from(self.bytes)..].to_vec();
+        Ok(Seal { head, tail: b"" })
+    }
+
+    pub(super) fn open(&self, wire: &[u8]) -> Option<Vec<u8>> {
+        let (prefix, payload) = wire.split_at_checked(usize::from(self.bytes))?;
+        (self.record_size(prefix) == Ok(wire.len() as u64)).then(|| payload.to_vec())
     }
 }
 

@@ -33,4 +33,39 @@ impl Asked {
         let place = self.tokens.iter().zip(&self.sent).position(answered)?;
         Some(now.saturating_since(self.sent[place]))
     }
+
+    /// When the pings were sent that came after `heard`, the oldest first.
+    pub(super) fn since(&self, heard: Time) -> Vec<Time> {
+        since(&self.sent, heard)
+    }
+}
+
+/// The last four heartbeats of data to the client: they carry no token, so one reply answers all of them.
+#[derive(Debug)]
+pub(super) struct Beats([Time; 4]);
+
+impl Beats {
+    pub(super) const NOTHING: Self = Self([Time::NEVER; 4]);
+
+    pub(super) fn push(&mut self, now: Time) {
+        self.0.rotate_right(1);
+        self.0[0] = now;
+    }
+
+    /// The round trip of the newest unanswered one; from here all are answered.
+    pub(super) fn replied(&mut self, now: Time) -> Option<Duration> {
+        let newest = std::mem::replace(self, Self::NOTHING).0[0];
+        (newest != Time::NEVER).then(|| now.saturating_since(newest))
+    }
+
+    /// When those were sent that came after `heard`, the oldest first.
+    pub(super) fn since(&self, heard: Time) -> Vec<Time> {
+        since(&self.0, heard)
+    }
+}
+
+fn since(newest_first: &[Time], heard: Time) -> Vec<Time> {
+    let sent = newest_first.iter().rev().copied();
+    sent.filter(|sent| *sent > heard && *sent != Time::NEVER)
+        .collect()
 }

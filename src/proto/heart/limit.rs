@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::asked::Asked;
+use super::asked::{Asked, Beats};
 use super::policy::{IdleCounts, Mode, Policy};
 use super::{Fin, Heart, Time, draw, nanos};
 use crate::proto::cause::{End, Reason};
@@ -62,6 +62,8 @@ pub(super) struct Seldom {
     pub(super) overdue: [Time; Limit::ALL.len()],
     /// When the client's first message came, if this was here to see it; else `Time::NEVER`.
     pub(super) first_message: Time,
+    /// Heartbeats of data to the client.
+    pub(super) beats: Beats,
 }
 
 impl Seldom {
@@ -70,6 +72,7 @@ impl Seldom {
         floors: [Time(0); Limit::ALL.len()],
         overdue: [Time::NEVER; Limit::ALL.len()],
         first_message: Time::NEVER,
+        beats: Beats::NOTHING,
     };
 }
 

@@ -114,7 +114,7 @@ impl Stream {
                 heart.read(*from, now);
                 heart.message(*from, now);
             }
-            Op::Reply => heart.reply(now),
+            Op::Reply => drop(heart.reply(now)),
             Op::AppPing(to) => heart.app_ping_passed(*to),
             Op::Pong(from, number) => return Some(heart.pong(*from, number.map(token), now)),
             Op::Queued(to) => heart.ping_queued(*to),

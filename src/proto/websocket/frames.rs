@@ -103,6 +103,10 @@ impl Frames {
         CONTROL_FRAME_MAX + reply
     }
 
+    pub(in crate::proto) fn knows_reply(&self) -> bool {
+        self.reply.is_some()
+    }
+
     /// Passes what is present of a data frame's payload, behind `head` bytes of its head.
     #[inline]
     fn pass(&mut self, head: usize, input: &[u8]) -> Item {

@@ -26,7 +26,7 @@ use crate::registry::record::ClosedRecord;
 use crate::registry::{Entry, Identity, Opening};
 use crate::server::Shared;
 use crate::stream::live::Live;
-use crate::stream::{Terms, relay, scanners};
+use crate::stream::{Terms, identity, relay, scanners};
 use crate::worker::{Command, Home, Worker};
 
 const NEEDS: Needs = Needs {
@@ -144,8 +144,11 @@ impl Setup {
         let live = Live::enter(entry, local, Rc::clone(&worker), permit);
         let (kind, scanners) = scanners(&listener, &Agreed::default());
         let ended = Rc::new(Cell::new(None));
-        let relay = relay::Relay::new(outer, inner, scanners, kind, live)
-            .run(self.ahead.map(Bytes::from_static));
+        let mut relay = relay::Relay::new(outer, inner, scanners, kind, live);
+        if identity::awaits_first_message(&listener.identity, &Identity::default()) {
+            relay = relay.awaiting_first_message();
+        }
+        let relay = relay.run(self.ahead.map(Bytes::from_static));
         let note = Rc::clone(&ended);
         let task = tokio::task::spawn_local(async move {
             relay.await;
@@ -192,7 +195,8 @@ impl Bench {
     /// The closing record, as soon as there is one, and when that was, in seconds after the opening.
     pub(super) async fn closed(&self) -> (Arc<ClosedRecord>, f64) {
         loop {
-            if let Some(record) = self.worker.shared.registry.closed().pop() {
+            if let Some(ended) = self.worker.shared.registry.closed().pop() {
+                let record = Arc::clone(&ended.record);
                 let after = record.duration_ms as f64 / 1000.0;
                 return (record, after);
             }
@@ -223,6 +227,13 @@ impl Bench {
             .unwrap()
             .duration_since(self.began)
             .as_secs_f64()
+    }
+
+    /// Who the client is, and how that is known.
+    pub(super) fn uid(&self) -> Option<(String, &'static str)> {
+        let entry = self.worker.shared.registry.get(self.id)?;
+        let identity = entry.identity();
+        Some((identity.uid?.into(), identity.uid_source?.as_str()))
     }
 
     pub(super) fn is_open(&self) -> bool {
