@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::super::schema;
+use super::super::sign::Secret;
 use super::super::tests::{closed, opened, overdue};
 use super::*;
 
@@ -81,6 +82,13 @@ fn ids_differ_and_a_clock_before_1970_is_survived() {
     let event = &every_kind()[3];
     let (first, second) = (written_event(event, 1).0, written_event(event, 2).0);
     assert_ne!(first.id, second.id);
+    // What happens once to a stream has one id, whoever reports it.
+    let closed = [closed(7, None), closed(7, Some("42")), closed(8, None)];
+    let closed = closed.map(|record| Event::Closed(Arc::new(record)));
+    let [first, second, other] = closed.map(|event| written_event(&event, 1).0.id);
+    assert_eq!(first, second);
+    assert_ne!(first, other);
+    assert!(!first.contains('.'));
     let early = Message::new(event, UNIX_EPOCH - Duration::from_secs(1), "/s", 1);
     let body: Value = serde_json::from_slice(&early.body).unwrap();
     assert_eq!(body["time"], "1970-01-01T00:00:00.000Z");
@@ -147,6 +155,37 @@ fn the_check_of_the_schema_can_fail() {
     let mut body = good.clone();
     body["data"].as_object_mut().unwrap().remove("uid");
     assert!(check(&schema, definition, &body).is_err());
+}
+
+/// The captured event of the documentation: still of the schema, and signed by the example key of Standard Webhooks.
+#[test]
+fn the_event_in_the_documentation_is_a_real_one() {
+    let page = include_str!("../../docs/hooks.md");
+    let block = |language: &str| {
+        let start = page.split_once(&format!("```{language}\n")).unwrap().1;
+        start.split_once("```").unwrap().0
+    };
+    let (head, json) = (block("http"), block("json"));
+    let body: Value = serde_json::from_str(json).unwrap();
+    let schema = schema::schema();
+    let definition = &schema["$defs"]["sidebeat.stream.closed"];
+    assert_eq!(check(&schema, definition, &body), Ok(()));
+    // As it was sent: without what a reader needs, which is the white space outside of strings.
+    let mut quoted = false;
+    let sent = |c: &char| {
+        quoted ^= *c == '"';
+        quoted || !c.is_whitespace()
+    };
+    let sent: String = json.chars().filter(sent).collect();
+    let header = |name: &str| {
+        let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(other, _)| *other == name).unwrap().1
+    };
+    assert_eq!(header("content-length"), sent.len().to_string());
+    let secret = Secret::parse(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+    let timestamp = header("webhook-timestamp").parse().unwrap();
+    let signature = secret.sign(header("webhook-id"), timestamp, sent.as_bytes());
+    assert_eq!(header("webhook-signature"), signature);
 }
 
 fn keys_of(value: &Value) -> Vec<String> {

@@ -214,7 +214,7 @@ impl Writer {
         let path = self.store.directory.log();
         if damaged > 0 {
             warn!(
-                ?path,
+                path = %path.display(),
                 bytes = damaged,
                 "the hook log is damaged: what could not be read was skipped, events may be missing or come again"
             );
@@ -222,7 +222,7 @@ impl Writer {
         }
         if torn > 0 {
             info!(
-                ?path,
+                path = %path.display(),
                 bytes = torn,
                 "cut an unfinished record off the hook log"
             );
@@ -374,7 +374,7 @@ impl Writer {
         if self.write_errors.allows(self.started.elapsed()) {
             let path = self.store.directory.log();
             error!(
-                ?path,
+                path = %path.display(),
                 error = %why,
                 "the hook log cannot be written: until it can, new events would not survive a crash"
             );

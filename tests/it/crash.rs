@@ -22,7 +22,7 @@ use receiver::Receiver;
 /// one write, but the machine may be busy.
 const ON_THE_WAY: Duration = Duration::from_secs(1);
 /// For the last process to deliver everything.
-const DELIVERY: Duration = Duration::from_secs(600);
+const DELIVERY: Duration = Duration::from_secs(300);
 
 /// What is killed, how often, and how many clients it gets every ten milliseconds.
 struct Form {
@@ -89,14 +89,13 @@ log: {{ format: json }}
     let last = Sidebeat::start_build(&binary, &config);
     let end = Instant::now() + DELIVERY;
     let queued = "sidebeat_hook_queue_events{hook=\"app\"}";
-    // It begins with what was left, before it listens.
-    while last.metric(queued) > 0 {
+    while receiver.open_streams() > 0 || last.metric(queued) > 0 {
+        let (streams, events) = (receiver.open_streams(), last.metric(queued));
         assert!(
             Instant::now() < end,
-            "{} events are left",
-            last.metric(queued)
+            "{streams} streams are open for the receiver, {events} events are left"
         );
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(100));
     }
     for result in ["dropped", "expired", "rejected"] {
         for kind in ["opened", "closed"] {

@@ -270,6 +270,7 @@ fn links_lead_somewhere() {
         "CHANGELOG.md",
         "docs/configuration.md",
         "docs/heartbeats.md",
+        "docs/hooks.md",
     ] {
         let page = page(name);
         for link in page.split("](").skip(1) {

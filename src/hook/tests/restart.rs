@@ -445,6 +445,30 @@ async fn what_a_queue_has_no_room_for_waits_in_the_log_and_keeps_its_order() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_set_back_neither_delays_nor_expires_what_was_left() {
+    let (receiver, open) = gated().await;
+    let (directory, app) = (tempfile::tempdir().unwrap(), everything(&receiver));
+    let first = Life::begin(directory.path(), &[("app", &app)]);
+    let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+    let mut record = opened(1, Some("42"));
+    record.opened_at = humantime::format_rfc3339_millis(tomorrow).to_string();
+    let hooks = &first.proxy.hooks;
+    hooks.emit(Event::Opened(Arc::new(record)), tomorrow);
+    hooks.emit(Event::Closed(Arc::new(closed(2, None))), tomorrow);
+    first.committed().await;
+    let left = first.kill();
+    open.send(true).unwrap();
+    let second = Life::begin(left.path(), &[("app", &app)]);
+    second.proxy.settled().await;
+    assert_eq!(second.proxy.result("delivered"), 2.0);
+    let closed = events(&receiver, CLOSED);
+    let crashed = |event: &&Value| event["data"]["reason"] == "sidecar_crash";
+    let crashed = closed.iter().find(crashed).unwrap();
+    assert_eq!(crashed["data"]["duration_ms"], 0);
+    assert!(crashed["time"].as_str().unwrap() < crashed["data"]["opened_at"].as_str().unwrap());
+}
+
+#[tokio::test]
 async fn a_reload_neither_loses_nor_invents_streams() {
     let receiver = Receiver::start(|_, _| Answer::Status(200)).await;
     let (directory, app) = (tempfile::tempdir().unwrap(), everything(&receiver));

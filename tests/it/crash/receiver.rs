@@ -21,6 +21,9 @@ struct Received {
     taken: bool,
 }
 
+/// Tries of one event that fail at most: the waits become long.
+const FAILURES: usize = 2;
+
 /// What a request gets.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Answer {
@@ -54,13 +57,27 @@ impl Receiver {
         };
         let random = Arc::new(Mutex::new(StdRng::seed_from_u64(seed)));
         let received = receiver.received.clone();
+        let tries = Shared::<HashMap<String, usize>>::default();
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(stream, received.clone(), random.clone()));
+                let (received, tries) = (received.clone(), tries.clone());
+                tokio::spawn(serve(stream, received, tries, random.clone()));
             }
         });
         receiver
+    }
+
+    /// Streams that it knows of and has not taken the end of.
+    pub(super) fn open_streams(&self) -> usize {
+        let mut open = HashMap::new();
+        for Received { event, taken, .. } in self.received.lock().unwrap().iter() {
+            if let Some(stream) = event["subject"].as_str() {
+                let closed = *taken && event["type"] == "sidebeat.stream.closed";
+                *open.entry(stream.to_owned()).or_insert(false) |= closed;
+            }
+        }
+        open.values().filter(|closed| !**closed).count()
     }
 
     /// Holds everything that came against the contract.
@@ -145,12 +162,27 @@ fn draw(random: &Mutex<StdRng>) -> Answer {
     }
 }
 
-async fn serve(stream: TcpStream, received: Shared<Vec<Received>>, random: Arc<Mutex<StdRng>>) {
+async fn serve(
+    stream: TcpStream,
+    received: Shared<Vec<Received>>,
+    tries: Shared<HashMap<String, usize>>,
+    random: Arc<Mutex<StdRng>>,
+) {
     stream.set_nodelay(true).unwrap();
     let mut stream = BufReader::new(stream);
     while let Some(body) = request(&mut stream).await {
-        let event = serde_json::from_slice(&body).unwrap();
-        let answer = draw(&random);
+        let event: Value = serde_json::from_slice(&body).unwrap();
+        let tries = {
+            let mut tries = tries.lock().unwrap();
+            let tries = tries.entry(event["id"].to_string()).or_insert(0);
+            *tries += 1;
+            *tries
+        };
+        let answer = if tries > FAILURES {
+            Answer::Taken
+        } else {
+            draw(&random)
+        };
         let taken = matches!(
             answer,
             Answer::Taken | Answer::TakenSlowly | Answer::TakenWithoutAWord

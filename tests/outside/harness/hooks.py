@@ -18,7 +18,7 @@ Received = collections.namedtuple("Received", "at event")
 
 
 class Hooks:
-    """An HTTP server on a thread; `events` holds what came, each with the monotonic instant of its arrival."""
+    """An HTTP server on a thread; `events` holds what came, each with the monotonic instant of its arrival; `status` is the answer."""
 
     def __init__(self, netns=None, host="127.0.0.1"):
         hooks = self
@@ -31,7 +31,7 @@ class Hooks:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 try:
                     hooks.check(self.headers, body)
-                    status = 204
+                    status = hooks.status
                 except AssertionError as error:
                     hooks.faults.append(str(error))
                     status = 400
@@ -44,6 +44,7 @@ class Hooks:
                 pass
 
         self.events, self.faults = [], []
+        self.status = 204
         with networks.inside(netns):
             self.server = http.server.ThreadingHTTPServer((host, 0), Handler)
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
