@@ -81,7 +81,10 @@ mod tests {
                 if method == "parameters" {
                     continue;
                 }
-                let own = operation["parameters"].as_array().cloned().unwrap_or_default();
+                let own = operation["parameters"]
+                    .as_array()
+                    .cloned()
+                    .unwrap_or_default();
                 let all = own.iter().chain(of_path.as_array().into_iter().flatten());
                 let mut query = BTreeSet::new();
                 for parameter in all {
@@ -123,14 +126,31 @@ mod tests {
     #[test]
     fn the_page_may_run_its_own_script_and_nothing_else() {
         for tag in ["script", "style"] {
-            assert_eq!(PAGE.matches(&format!("<{tag}")).count(), 1, "one {tag}, which is hashed");
+            assert_eq!(
+                PAGE.matches(&format!("<{tag}")).count(),
+                1,
+                "one {tag}, which is hashed"
+            );
             assert!(inner(PAGE, tag).len() > 1000, "{tag}");
         }
         let response = StatusPage::new().answer();
-        let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
-        assert!(policy.starts_with("default-src 'self'; script-src 'self' 'sha256-"), "{policy}");
+        let policy = response.headers()[CONTENT_SECURITY_POLICY]
+            .to_str()
+            .unwrap();
+        assert!(
+            policy.starts_with("default-src 'self'; script-src 'self' 'sha256-"),
+            "{policy}"
+        );
         assert!(!policy.contains("unsafe"), "{policy}");
-        for elsewhere in ["http://", "https://", "//cdn", " onclick=", " style=", "@import", "innerHTML"] {
+        for elsewhere in [
+            "http://",
+            "https://",
+            "//cdn",
+            " onclick=",
+            " style=",
+            "@import",
+            "innerHTML",
+        ] {
             assert!(!PAGE.contains(elsewhere), "{elsewhere}");
         }
     }

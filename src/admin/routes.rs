@@ -176,8 +176,7 @@ impl Route {
     #[cfg(test)]
     pub(super) fn describe(&self) -> String {
         let selector: &[&str] = if self.selects { &PARAMETERS } else { &[] };
-        let query: std::collections::BTreeSet<_> =
-            self.parameters.iter().chain(selector).collect();
+        let query: std::collections::BTreeSet<_> = self.parameters.iter().chain(selector).collect();
         format!("{} {} {query:?} {}", self.method, self.path, self.body > 0)
     }
 
