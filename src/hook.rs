@@ -5,13 +5,16 @@
 //! emit ─ channel ─▶ dispatch ─ Message (JSON, built once) ─┬─▶ queue of hook a ─▶ task ─▶ endpoint
 //!                                                          └─▶ queue of hook b ─▶ task ─▶ endpoint
 //! ```
+//! With a `state_dir` the thread of the log stands in the place of dispatch (`log.rs`).
 
 mod clock;
 mod credentials;
 mod deliver;
+mod dispatch;
 mod endpoint;
 mod error;
 mod event;
+mod log;
 mod metrics;
 mod pace;
 mod queue;
@@ -19,6 +22,7 @@ mod schema;
 pub mod sign;
 mod trouble;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -27,37 +31,46 @@ use arc_swap::ArcSwap;
 use indexmap::IndexMap;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 pub use self::deliver::HookStatus;
 pub use self::error::HookError;
 pub use self::event::{Event, type_name};
+pub use self::log::LogError;
 pub use self::metrics::HookMetrics;
 pub use self::schema::schema;
 
-use self::deliver::Delivery;
+use self::deliver::{Delivery, Offer};
+use self::dispatch::{Command, LogLine, dispatch};
 use self::endpoint::Endpoint;
 use self::event::Message;
+use self::log::{BoundEntry, Log};
 use self::queue::{CAPACITY, Rules};
 use crate::config::{self, EventKind};
+use crate::registry::{Entry, UidSource};
 
 /// Events on their way to the queues from which on new `opened` ones, and at twice as many all new ones, are dropped:
 /// reached only when the control runtime stands still. Twice what a queue holds, so that the queue's own rule, which
 /// drops the oldest, is the one that applies as long as anything moves.
 const INTAKE: usize = 2 * CAPACITY;
+/// What a flush waits at least for the log to write that everything is settled: milliseconds on any disk that works.
+const LAST_WRITE: Duration = Duration::from_millis(250);
 
 /// The hooks of this process; cheap to clone, callable from every thread.
 #[derive(Clone)]
 pub struct Hooks {
     shared: Arc<Shared>,
-    intake: UnboundedSender<(Event, SystemTime)>,
+    intake: UnboundedSender<Command>,
 }
 
 struct Shared {
     metrics: HookMetrics,
     runtime: Handle,
+    /// With a `state_dir`.
+    log: Option<LogLine>,
     /// The configured hooks and what each wants.
     routes: ArcSwap<Vec<Route>>,
     /// Every hook that has a task: the configured ones, and removed ones that still have events. Held while events
@@ -83,19 +96,43 @@ impl Hooks {
         metrics: HookMetrics,
         runtime: &Handle,
     ) -> Result<Self, HookError> {
-        let (intake, events) = mpsc::unbounded_channel();
+        Self::start_with(hooks, None, metrics, runtime)
+    }
+
+    /// Starts delivery with a log in `state_dir`. What a former process left there is sent from now on; a directory
+    /// that cannot be used is an error.
+    pub fn start_with(
+        hooks: &IndexMap<String, config::Hook>,
+        state_dir: Option<&Path>,
+        metrics: HookMetrics,
+        runtime: &Handle,
+    ) -> Result<Self, HookError> {
+        let boot = Uuid::now_v7();
+        let log = state_dir.map(|path| Log::open(path, boot)).transpose()?;
+        let (intake, commands) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             metrics,
             runtime: runtime.clone(),
+            log: log.is_some().then(|| LogLine::new(&intake)),
             routes: ArcSwap::default(),
             deliveries: Mutex::default(),
             pending: AtomicUsize::new(0),
             progress: Arc::default(),
         });
         shared.configure(hooks)?;
-        let source = event::source(Uuid::now_v7());
-        runtime.spawn(dispatch(shared.clone(), source, events));
+        let source = event::source(boot);
+        match log {
+            Some(log) => log.start(shared.clone(), source, commands)?,
+            None => drop(runtime.spawn(dispatch(shared.clone(), source, commands))),
+        }
         Ok(Self { shared, intake })
+    }
+
+    /// Tells of the start of the process, which is `at`, and of the streams that a former one left open. To be called
+    /// before the first stream opens, so that a user who is back is told of after he was gone.
+    pub fn begin(&self, at: SystemTime) {
+        self.shared.pending.fetch_add(1, Ordering::AcqRel);
+        self.send(Command::Begin(at));
     }
 
     /// Replaces the hooks after a reload, all or nothing; queued events stay. A hook that answered 410 begins again,
@@ -104,10 +141,19 @@ impl Hooks {
         self.shared.configure(hooks)
     }
 
-    /// Whether any hook wants events of this kind from this listener: a stream asks before it makes a record.
+    /// Whether any hook wants events of this kind from this listener, or the log has to know of them: a stream asks
+    /// before it makes a record.
     pub fn wants(&self, kind: EventKind, listener: &str) -> bool {
         let routes = self.shared.routes.load();
-        routes.iter().any(|route| route.wants(kind, Some(listener)))
+        let wants = |kind| routes.iter().any(|route| route.wants(kind, Some(listener)));
+        wants(kind)
+            || self.shared.log.is_some()
+                && match kind {
+                    EventKind::Opened => wants(EventKind::Closed),
+                    // Also of a stream that opened when another configuration was loaded.
+                    EventKind::Closed => true,
+                    EventKind::Overdue | EventKind::Started | EventKind::Draining => false,
+                }
     }
 
     /// Takes an event that happened at `at`; never blocks.
@@ -116,22 +162,61 @@ impl Hooks {
         let (kind, listener) = (event.kind(), event.listener());
         let routes = shared.routes.load();
         let mut wanting = routes.iter().filter(|route| route.wants(kind, listener));
-        let Some(first) = wanting.next() else { return };
-        let pending = shared.pending.fetch_add(1, Ordering::AcqRel);
+        let first = wanting.next();
+        let logged = shared.log.is_some() && matches!(kind, EventKind::Opened | EventKind::Closed);
+        if first.is_none() && !logged {
+            return;
+        }
         let bound = match kind {
             EventKind::Opened => INTAKE,
             EventKind::Closed | EventKind::Overdue | EventKind::Started | EventKind::Draining => {
                 2 * INTAKE
             }
         };
-        if pending >= bound {
+        if shared.pending.fetch_add(1, Ordering::AcqRel) >= bound {
             shared.pending.fetch_sub(1, Ordering::AcqRel);
-            for route in std::iter::once(first).chain(wanting) {
+            for route in first.into_iter().chain(wanting) {
                 route.delivery.refuse(kind);
             }
-        } else if self.intake.send((event, at)).is_err() {
-            // The control runtime is gone, and with it every hook.
+        } else {
+            self.send(Command::Event(event, at));
+        }
+    }
+
+    /// Tells the log that a stream has another identity than it opened with: if the process is killed, the next one
+    /// reports the stream under its last uid.
+    pub fn rebound(&self, entry: &Entry) {
+        let shared = &*self.shared;
+        if shared.log.is_none() {
+            return;
+        }
+        let identity = entry.identity();
+        let bound = BoundEntry {
+            number: 0,
+            stream: entry.id,
+            uid: identity.uid.as_deref().map(Arc::from),
+            uid_source: identity
+                .uid_source
+                .map(|source| UidSource::as_str(source).to_owned()),
+            tags: identity.tags.iter().map(|tag| tag.to_string()).collect(),
+        };
+        if shared.pending.fetch_add(1, Ordering::AcqRel) >= 2 * INTAKE {
             shared.pending.fetch_sub(1, Ordering::AcqRel);
+        } else {
+            self.send(Command::Bound(bound));
+        }
+    }
+
+    /// Whether events that are not delivered survive this process: there is a log and it can be written.
+    pub fn survive(&self) -> bool {
+        self.shared.log.is_some() && self.shared.metrics.log_failing.get() == 0
+    }
+
+    /// Takes a command that is counted as pending.
+    fn send(&self, command: Command) {
+        if self.intake.send(command).is_err() {
+            // Its receiver is gone, and with it every hook.
+            self.shared.pending.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
@@ -146,9 +231,16 @@ impl Hooks {
             if self.shared.unsettled(Delivery::hopeful) == 0
                 || timeout_at(deadline, progress).await.is_err()
             {
-                return self.shared.unsettled(Delivery::left);
+                break;
             }
         }
+        if self.shared.log.is_some() {
+            let (done, written) = oneshot::channel();
+            let _ = self.intake.send(Command::Sync(done));
+            // What is not on record as settled is sent again by the next process.
+            let _ = timeout_at(deadline.max(Instant::now() + LAST_WRITE), written).await;
+        }
+        self.shared.unsettled(Delivery::left)
     }
 
     /// Every hook as it is now, in the order of the configuration; removed ones that still have events come too.
@@ -175,7 +267,9 @@ impl Shared {
         let mut former = std::mem::take(&mut *deliveries);
         let mut routes = Vec::with_capacity(opened.len());
         for (name, hook, endpoint) in opened {
-            let place = former.iter().position(|delivery| delivery.name() == name);
+            let place = former
+                .iter()
+                .position(|delivery| **delivery.name() == **name);
             let known = place.map(|place| former.remove(place));
             let delivery = self.delivery(name, hook, endpoint, known);
             deliveries.push(delivery.clone());
@@ -209,7 +303,7 @@ impl Shared {
         {
             return known;
         }
-        let delivery = Delivery::new(name, endpoint, rules, series, self.progress.clone());
+        let delivery = Delivery::new(name, endpoint, rules, series, self);
         let delivery = Arc::new(delivery);
         self.runtime.spawn(self.clone().deliver(delivery.clone()));
         delivery
@@ -229,14 +323,39 @@ impl Shared {
         }
     }
 
-    /// Puts an event that is on record into the queues of the hooks that want it.
-    fn hand_on(&self, message: &Arc<Message>, listener: Option<&str>) {
+    /// Puts an event into the queues of the hooks that want it.
+    fn hand_on(&self, message: &Arc<Message>) {
         let _held = self.deliveries();
         for route in self.routes.load().iter() {
-            if route.wants(message.kind, listener) {
+            if route.wants(message.kind, message.listener.as_deref()) {
                 route.delivery.push(message.clone());
             }
         }
+    }
+
+    /// The names of the hooks that want such an event.
+    fn wanting(&self, kind: EventKind, listener: Option<&str>) -> Vec<Arc<str>> {
+        let routes = self.routes.load();
+        let wanting = routes.iter().filter(|route| route.wants(kind, listener));
+        wanting.map(|route| route.delivery.name().clone()).collect()
+    }
+
+    /// Offers an event that is in the log to a hook; `None` if there is no such hook any more.
+    fn offer(&self, hook: &str, message: &Arc<Message>) -> Option<Offer> {
+        let deliveries = self.deliveries();
+        let delivery = deliveries
+            .iter()
+            .find(|delivery| **delivery.name() == *hook);
+        delivery.map(|delivery| delivery.offer(message))
+    }
+
+    /// The hook of this name, configured or on its way out.
+    fn delivery_of(&self, hook: &str) -> Option<Arc<Delivery>> {
+        let deliveries = self.deliveries();
+        let mut named = deliveries
+            .iter()
+            .filter(|delivery| **delivery.name() == *hook);
+        named.next().cloned()
     }
 
     fn unsettled(&self, of: impl Fn(&Delivery) -> usize) -> usize {
@@ -266,20 +385,8 @@ impl Route {
     }
 }
 
-/// Writes each event once and hands it to every hook that wants it, until every [`Hooks`] is gone.
-async fn dispatch(
-    shared: Arc<Shared>,
-    source: String,
-    mut events: UnboundedReceiver<(Event, SystemTime)>,
-) {
-    let mut sequence = 0;
-    while let Some((event, at)) = events.recv().await {
-        sequence += 1;
-        let message = Arc::new(Message::new(&event, at, &source, sequence));
-        shared.hand_on(&message, event.listener());
-        shared.pending.fetch_sub(1, Ordering::AcqRel);
-        shared.progress.notify_waiters();
-    }
+/// Lets the tasks of all hooks end.
+fn retire_all(shared: &Shared) {
     let deliveries = shared.deliveries();
     deliveries.iter().for_each(|delivery| delivery.retire());
 }

@@ -33,7 +33,7 @@
 //! |---|---|---|
 //! | the process | [`cli`] | commands and flags; each command is a file |
 //! | | [`server`] | workers, control runtime, signals, reload, drain |
-//! | the life of a stream | [`listener`] | one socket per worker: accept, permit, back off |
+//! | the life of a stream | [`listener`] | one socket per worker: accept, permit, who waits in the lobby |
 //! | | [`stream`] | opening, relay, closing |
 //! | | [`worker`] | one thread: its streams, clock and read buffer |
 //! | | [`registry`] | the open streams, and the closing records of the last ones |
@@ -42,7 +42,7 @@
 //! | | [`metrics`], [`health`], [`log`] | what others read |
 //! | | [`config`] | text as written, then validated and ready |
 //! | bytes and sockets | [`net`] | TLS, dialing, the PROXY protocol, socket options |
-//! | pure: no I/O, no clock | [`proto`] | frames, framings, the heart, the upgrade, the cause |
+//! | pure: no I/O, no clock | [`proto`] | frames, framings, request heads, the heart, the upgrade, the cause |
 
 pub mod admin;
 pub mod cli;

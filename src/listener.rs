@@ -1,21 +1,18 @@
 //! One listening socket per worker: accept, permit, back off.
 
+mod accept;
 mod capacity;
 mod limits;
 mod lobby;
 
 use std::cell::Cell;
-use std::fs::File;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::{self, Protocol};
@@ -24,15 +21,12 @@ use crate::net::tls::{Alpn, Certificates, ServerTls, TlsError};
 use crate::net::upstream::Dialer;
 use crate::proto::cause::{End, Rejection};
 use crate::stream::{self, Terms};
-use crate::worker::Worker;
 
+pub use accept::accept;
+use capacity::Use;
 pub use capacity::{Capacity, Needs, Pair, raise_descriptors};
 use limits::{Client, Limiter};
 pub use lobby::{Phase, Seat, evict, guests};
-
-/// The pause after an accept that failed for want of a resource (EMFILE, ENFILE, ENOMEM): long enough not to spin, short
-/// enough to go on as soon as a stream ends.
-const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// How often the same complaint is logged at most.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -200,27 +194,32 @@ impl Listener {
     /// A place among `limits.streams` and among the streams of `client`, or the reason why there is none.
     pub fn permit(self: &Arc<Self>, client: IpAddr) -> Result<Permit, Rejection> {
         let limits = self.config.load().limits;
-        let pair = self.capacity.stream().ok_or(Rejection::TooManyStreams)?;
-        self.streams
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-                (held < limits.streams).then_some(held + 1)
-            })
-            .map_err(|_| Rejection::TooManyStreams)?;
         let client = Client::from(client);
+        if !self.capacity.take(Use::Stream) {
+            return Err(Rejection::TooManyStreams);
+        }
+        let more = |held| (held < limits.streams).then_some(held + 1);
+        let counted = self
+            .streams
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        if counted.is_err() {
+            self.capacity.give_back(Use::Stream);
+            return Err(Rejection::TooManyStreams);
+        }
         if let Err(rejection) = self.limiter.hold(client, &limits) {
             self.streams.fetch_sub(1, Ordering::Relaxed);
+            self.capacity.give_back(Use::Stream);
             return Err(rejection);
         }
         Ok(Permit {
             listener: Arc::clone(self),
             client,
-            _pair: pair,
         })
     }
 
     /// Descriptors for an ordinary request: they are those that streams could have.
     pub fn request(&self) -> Option<Pair> {
-        self.capacity.request()
+        Capacity::request(&self.capacity)
     }
 }
 
@@ -240,12 +239,12 @@ fn tell_lowered(config: &config::Listener, capacity: &Capacity) {
 pub struct Permit {
     listener: Arc<Listener>,
     client: Client,
-    _pair: Pair,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         self.listener.limiter.release(self.client);
+        self.listener.capacity.give_back(Use::Stream);
         self.listener.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -290,92 +289,4 @@ impl Local {
                 .inc_by(self.messages[from as usize].take());
         }
     }
-}
-
-/// Accepts until `stop` changes; then takes what is queued already, so that closing the socket resets nobody.
-pub async fn accept(
-    socket: TcpListener,
-    worker: Rc<Worker>,
-    local: Rc<Local>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let mut spare = Spare::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => break,
-        };
-        match accepted {
-            Ok((tcp, address)) => begin(&worker, &local, tcp, address),
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                if local.shared.accept_complaints.due() {
-                    let listener = &*local.shared.config.load().name;
-                    tracing::error!(listener, %error, "cannot accept; raise the limit of open files or lower limits.streams");
-                }
-                if !worker.evict_guest() {
-                    spare.refuse(&socket, &local);
-                }
-                tokio::time::sleep(BACK_OFF).await;
-            }
-        }
-    }
-    while let Some((tcp, address)) = accept_now(&socket) {
-        begin(&worker, &local, tcp, address);
-    }
-}
-
-fn accept_now(socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match socket.poll_accept(&mut context) {
-        std::task::Poll::Ready(accepted) => accepted.ok(),
-        std::task::Poll::Pending => None,
-    }
-}
-
-fn begin(worker: &Rc<Worker>, local: &Rc<Local>, tcp: TcpStream, address: SocketAddr) {
-    local.shared.metrics.accepted.inc();
-    worker.make_room();
-    let seat = Seat::new(Rc::clone(local));
-    let number = seat.number();
-    let serving = stream::serve(Rc::clone(worker), Rc::clone(local), seat, tcp, address);
-    let task = tokio::task::spawn_local(serving);
-    lobby::bind(local, number, task.abort_handle());
-}
-
-/// A descriptor kept for the moment when none is left: given up, it lets us take connections off the queue and close
-/// them, so that clients learn at once what they would else wait for in vain.
-struct Spare(Option<File>);
-
-impl Spare {
-    /// The most connections refused in one go.
-    const BATCH: usize = 64;
-
-    fn new() -> Self {
-        Self(File::open("/dev/null").ok())
-    }
-
-    fn refuse(&mut self, socket: &TcpListener, local: &Local) {
-        if self.0.take().is_some() {
-            for _ in 0..Self::BATCH {
-                let Some(_closed_at_once) = accept_now(socket) else {
-                    break;
-                };
-                local.shared.metrics.accepted.inc();
-                let rejected = local.shared.metrics.rejected(Rejection::TooManyStreams);
-                rejected.inc();
-            }
-        }
-        *self = Self::new();
-    }
-}
-
-/// accept(2) passes on errors of the connection it would have returned; they say nothing about the listener.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-    )
 }

@@ -154,6 +154,9 @@ pub fn preflight(config: &Config) -> Result<(), StartError> {
 fn failed(error: &StartError) -> ExitCode {
     tracing::error!("{error}");
     match error {
+        StartError::Config(reload::ApplyError::Hook(error)) if error.is_system() => {
+            ExitCode::from(EXIT_OS)
+        }
         StartError::Config(_) | StartError::Token(_) => ExitCode::from(crate::cli::EXIT_CONFIG),
         StartError::Bind { .. } | StartError::Os(_) => ExitCode::from(EXIT_OS),
     }
@@ -193,8 +196,14 @@ impl Server {
         let count = count.map_or(1, |count| count.get());
         let health = Arc::new(Health::new(count));
         let hook_metrics = HookMetrics::register(metrics.registry());
-        let hooks = Hooks::start(
+        if !config.hooks.is_empty() && config.state_dir.is_none() {
+            tracing::warn!(
+                "hooks without state_dir: events that are not delivered are lost if this process ends"
+            );
+        }
+        let hooks = Hooks::start_with(
             &config.hooks,
+            config.state_dir.as_deref(),
             hook_metrics,
             &tokio::runtime::Handle::current(),
         )
@@ -206,6 +215,7 @@ impl Server {
         };
         let capacity = Capacity::new(descriptors, needs);
         let shared = Shared::new(metrics, health, hooks, &config.drain, capacity);
+        shared.hooks.begin(SystemTime::now());
         let mut workers = Workers::start(count, &shared)?;
         for listener in config.listeners.values() {
             workers.add(listener, config.drain.spread, &shared)?;
@@ -223,13 +233,6 @@ impl Server {
             }
         }));
         shared.health.listeners_bound();
-        shared.hooks.emit(
-            Event::Started {
-                former_boot_id: None,
-                recovered: 0,
-            },
-            SystemTime::now(),
-        );
         let reloads = Reloads::new(config, source);
         Ok(Self {
             shared,
@@ -293,7 +296,7 @@ impl Server {
             }) = self.drain
             {
                 self.workers.stop();
-                return if events_left == 0 {
+                return if events_left == 0 || self.shared.hooks.survive() {
                     ExitCode::SUCCESS
                 } else {
                     ExitCode::FAILURE

@@ -10,8 +10,10 @@
 //! What fails before the relay is a [`Rejection`], counted and answered; what ends after it is a
 //! [`Cause`](crate::proto::cause::Cause), recorded exactly once by the guard in `live`.
 
+mod ask;
 mod closing;
 mod first_message;
+mod forwarded;
 mod headers;
 mod hidden;
 mod http;
@@ -117,16 +119,14 @@ pub async fn serve(
         config,
     };
     // The opening is boxed and done with before the relay begins: an idle stream carries nothing of it.
-    match Box::pin(attempt.open(tcp)).await {
-        Ok(Some(opened)) => attempt.relay(opened),
-        Ok(None) => {}
-        Err(rejection) => attempt.reject(rejection),
+    if let Some(opened) = Box::pin(attempt.open(tcp)).await {
+        attempt.relay(opened);
     }
 }
 
 impl Attempt {
-    /// `Ok(None)`: the connection served ordinary HTTP requests only, or its refusals are counted and answered already.
-    async fn open(&mut self, mut tcp: TcpStream) -> Result<Option<Opened>, Rejection> {
+    /// `None`: it was refused, which is counted, or served ordinary HTTP requests only.
+    async fn open(&mut self, mut tcp: TcpStream) -> Option<Opened> {
         sockopt::tune_client(&tcp, user_timeout(&self.config.heartbeat));
         if self
             .config
@@ -134,21 +134,39 @@ impl Attempt {
             .iter()
             .any(|network| network.contains(&self.peer.ip()))
         {
-            self.read_proxy_header(&mut tcp).await?;
+            let read = self.read_proxy_header(&mut tcp).await;
+            self.counted(read)?;
         }
         let websocket = self.config.protocol.is_websocket();
         if !websocket {
-            self.admit_connection()?;
+            self.counted(self.admit_connection())?;
         }
         let leg = match &self.local.shared.tls {
-            Some(tls) => self.handshake(tls.acceptor(), tcp).await?,
+            Some(tls) => {
+                let shaken = self.handshake(tls.acceptor(), tcp).await;
+                self.counted(shaken)?
+            }
             None => Leg::Tcp(tcp),
         };
         if websocket {
-            Ok(http::serve(self, leg).await)
+            http::serve(self, leg).await
         } else {
-            self.open_tcp(leg).await.map(Some)
+            let (id, upstream, permit) = self.counted(self.open_tcp().await)?;
+            Some(Opened {
+                id,
+                client: leg,
+                upstream,
+                ahead: [Bytes::new(), Bytes::new()],
+                agreed: Agreed::default(),
+                request: Request::default(),
+                permit,
+            })
         }
+    }
+
+    /// Counts a refusal while its connection is open: whoever sees the end finds it counted.
+    fn counted<T>(&self, result: Result<T, Rejection>) -> Option<T> {
+        result.inspect_err(|rejection| self.reject(*rejection)).ok()
     }
 
     /// What is refused anyway is refused before its TLS handshake, which would cost more than all the rest.
@@ -203,7 +221,7 @@ impl Attempt {
         }
     }
 
-    async fn open_tcp(&self, leg: Leg) -> Result<Opened, Rejection> {
+    async fn open_tcp(&self) -> Result<(Uuid, Dialed, Permit), Rejection> {
         if self.draining() {
             return Err(Rejection::Draining);
         }
@@ -211,15 +229,7 @@ impl Attempt {
         self.seat.leave();
         let id = Uuid::now_v7();
         let upstream = self.dial(id).await?;
-        Ok(Opened {
-            id,
-            client: leg,
-            upstream,
-            ahead: [Bytes::new(), Bytes::new()],
-            agreed: Agreed::default(),
-            request: Request::default(),
-            permit,
-        })
+        Ok((id, upstream, permit))
     }
 
     /// A connection to the app, of its own for this stream or request.

@@ -9,11 +9,13 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::Shared;
 use super::clock::{Clock, rfc3339, seconds};
+use super::dispatch::LogLine;
 use super::endpoint::{Endpoint, Outcome};
 use super::event::Message;
 use super::metrics::{Series, Settled};
-use super::queue::{Queue, Rules, Step, Ticket};
+use super::queue::{CAPACITY, LONGEST_WAIT, Queue, Rules, Step, Ticket};
 use super::trouble::{Notice, Trouble};
 use crate::config::EventKind;
 
@@ -38,9 +40,10 @@ pub struct HookStatus {
 
 /// One hook: its queue, its receiver and its figures. Never touched by a worker.
 pub(super) struct Delivery {
-    name: String,
+    name: Arc<str>,
     clock: Clock,
     series: Series,
+    log: Option<LogLine>,
     state: Mutex<State>,
     /// Wakes the task after a push or a new configuration.
     changed: Notify,
@@ -53,6 +56,26 @@ struct State {
     endpoint: Arc<Endpoint>,
     life: Life,
     trouble: Trouble,
+    rules: Rules,
+    /// Events behind those of the queue, which are only in the log.
+    spilled: usize,
+    /// Whether the log was asked for some of them.
+    refilling: bool,
+}
+
+/// What became of an event that was offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Offer {
+    Taken,
+    /// It has to be kept until the queue has room.
+    Spilled,
+}
+
+/// Which process an event is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    Own,
+    Former,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,24 +99,28 @@ impl Delivery {
         endpoint: Arc<Endpoint>,
         rules: Rules,
         series: Series,
-        progress: Arc<Notify>,
+        shared: &Shared,
     ) -> Self {
         Self {
-            name: name.to_owned(),
+            name: Arc::from(name),
             clock: Clock::new(),
             series,
+            log: shared.log.clone(),
             state: Mutex::new(State {
                 queue: Queue::new(rules),
                 endpoint,
                 life: Life::Configured,
                 trouble: Trouble::default(),
+                rules,
+                spilled: 0,
+                refilling: false,
             }),
             changed: Notify::new(),
-            progress,
+            progress: shared.progress.clone(),
         }
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &Arc<str> {
         &self.name
     }
 
@@ -101,8 +128,66 @@ impl Delivery {
     pub(super) fn push(&self, message: Arc<Message>) {
         self.series.queued(message.kind);
         let occurred = self.clock.place(message.at);
-        let (keys, worth) = (message.keys.clone(), message.worth());
+        self.enqueue(self.state(), message, occurred);
+    }
+
+    /// Queues an event that is in the log, unless others wait there already or the queue is full.
+    pub(super) fn offer(&self, message: &Arc<Message>) -> Offer {
+        self.series.queued(message.kind);
+        let occurred = self.clock.place(message.at);
         let mut state = self.state();
+        if state.spilled > 0 || state.queue.len() >= CAPACITY {
+            state.spilled += 1;
+            self.show(&state);
+            return Offer::Spilled;
+        }
+        self.enqueue(state, message.clone(), occurred);
+        Offer::Taken
+    }
+
+    /// Counts an event that waits in the log.
+    pub(super) fn spill(&self, kind: EventKind) {
+        self.series.queued(kind);
+        self.state().spilled += 1;
+    }
+
+    /// Whether the queue takes an event back from the log. If it does not, it asks again when it does.
+    pub(super) fn has_room(&self) -> bool {
+        let mut state = self.state();
+        let room = state.spilled > 0 && state.queue.len() < CAPACITY;
+        state.refilling = room;
+        room
+    }
+
+    /// Queues an event that waited in the log. One of a former process is tried however old it is: nobody tried while
+    /// there was no process.
+    pub(super) fn take_back(&self, message: Arc<Message>, origin: Origin) {
+        let mut occurred = self.clock.place(message.at);
+        let mut state = self.state();
+        state.spilled = state.spilled.saturating_sub(1);
+        if origin == Origin::Former {
+            let youngest = state.rules.give_up_after.saturating_sub(LONGEST_WAIT);
+            occurred = occurred.max(self.clock.now().saturating_sub(youngest));
+        }
+        self.enqueue(state, message, occurred);
+    }
+
+    /// An event that waited in the log is lost.
+    pub(super) fn lose(&self, kind: Option<EventKind>) {
+        let mut state = self.state();
+        state.spilled = state.spilled.saturating_sub(1);
+        if let Some(kind) = kind {
+            self.series.settled(kind, Settled::Dropped);
+        }
+        let notice = state.trouble.lost(self.clock.now());
+        self.tell(&state, notice);
+        self.show(&state);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    fn enqueue(&self, mut state: MutexGuard<'_, State>, message: Arc<Message>, occurred: Duration) {
+        let (keys, worth) = (message.keys.clone(), message.worth());
         if let Some(dropped) = state.queue.push(keys, worth, occurred, message) {
             self.leave(&mut state, &dropped, Settled::Dropped);
         }
@@ -126,6 +211,7 @@ impl Delivery {
         state.life = Life::Configured;
         state.endpoint = endpoint.clone();
         state.queue.enable(rules);
+        state.rules = rules;
         self.show(&state);
         drop(state);
         self.changed.notify_one();
@@ -144,14 +230,14 @@ impl Delivery {
 
     /// Events not settled.
     pub(super) fn left(&self) -> usize {
-        self.state().queue.len()
+        self.state().left()
     }
 
     /// Events not settled that may be without a reload.
     pub(super) fn hopeful(&self) -> usize {
         let state = self.state();
         if state.queue.is_enabled() {
-            state.queue.len()
+            state.left()
         } else {
             0
         }
@@ -161,9 +247,9 @@ impl Delivery {
         let state = self.state();
         let last = state.trouble.last();
         HookStatus {
-            name: self.name.clone(),
+            name: self.name.to_string(),
             url: state.endpoint.shown(),
-            queued: state.queue.len(),
+            queued: state.left(),
             oldest_event_at: state.queue.oldest().map(|oldest| rfc3339(oldest.at)),
             disabled: !state.queue.is_enabled(),
             last_error: last.map(|(_, why)| why.clone()),
@@ -231,7 +317,7 @@ impl Delivery {
                     }
                     return Next::Send(ticket, item, state.endpoint.clone());
                 }
-                Step::Wait(_) if state.life == Life::Removed && state.queue.len() == 0 => {
+                Step::Wait(_) if state.life == Life::Removed && state.left() == 0 => {
                     state.life = Life::Ended;
                     return Next::End;
                 }
@@ -279,8 +365,15 @@ impl Delivery {
     }
 
     /// An event has left the queue. This is the one place that every event passes in the end.
-    fn leave(&self, state: &mut State, message: &Message, how: Settled) {
+    fn leave(&self, state: &mut State, message: &Arc<Message>, how: Settled) {
         self.series.settled(message.kind, how);
+        if let Some(log) = &self.log {
+            log.settled(message, &self.name, how);
+            if state.spilled > 0 && !state.refilling && state.queue.len() <= CAPACITY / 2 {
+                state.refilling = true;
+                log.refill(&self.name);
+            }
+        }
         if how != Settled::Delivered {
             let notice = state.trouble.lost(self.clock.now());
             self.tell(state, notice);
@@ -297,15 +390,22 @@ impl Delivery {
     fn show(&self, state: &State) {
         let queue = &state.queue;
         let oldest = queue.oldest().map_or(0.0, |oldest| seconds(oldest.at));
-        self.series.queue.set(queue.len() as i64);
+        self.series.queue.set(state.left() as i64);
         self.series.oldest.set(oldest);
         self.series.disabled.set(i64::from(!queue.is_enabled()));
-        if queue.len() == 0 || !queue.is_enabled() {
+        if state.left() == 0 || !queue.is_enabled() {
             self.progress.notify_waiters();
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Events not settled.
+    fn left(&self) -> usize {
+        self.queue.len() + self.spilled
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::log::LogError;
 use super::sign::SecretError;
 
 /// Why the hooks of a configuration cannot be started; nothing has changed then.
@@ -59,4 +60,22 @@ pub enum HookError {
         /// Without userinfo and query.
         url: String,
     },
+    /// The log cannot be used.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+impl HookError {
+    /// Whether the system or another process is in the way, and not the configuration or what its files hold.
+    pub fn is_system(&self) -> bool {
+        match self {
+            Self::Log(error) => error.is_system(),
+            Self::Read { .. }
+            | Self::Secret { .. }
+            | Self::Token { .. }
+            | Self::Ca { .. }
+            | Self::NoRoots { .. }
+            | Self::Url { .. } => false,
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde::Serialize;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::queue::{Keys, Worth};
@@ -85,16 +86,19 @@ pub fn type_name(kind: EventKind) -> &'static str {
     }
 }
 
-/// An event ready to be sent: what the request needs and what orders it. Together with its listener it is all that a
-/// log has to keep.
-#[derive(Debug)]
+/// An event ready to be sent: what the request needs and what orders it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Message {
-    /// The duplicate key, `evt_` and a UUID; no dot, which separates the parts that a webhook signature covers.
+    /// Its place in the log; 0 without one.
+    pub(super) number: u64,
+    /// The duplicate key; no dot, which separates the parts that a webhook signature covers.
     pub(super) id: String,
     pub(super) kind: EventKind,
     pub(super) keys: Keys,
     /// When it happened.
     pub(super) at: SystemTime,
+    /// Of its stream; `None` for an event of the whole process.
+    pub(super) listener: Option<Arc<str>>,
     /// The CloudEvent; the same bytes at every try.
     pub(super) body: Bytes,
 }
@@ -102,13 +106,45 @@ pub(super) struct Message {
 impl Message {
     /// Writes the CloudEvent. `sequence` rises per `source`.
     pub(super) fn new(event: &Event, at: SystemTime, source: &str, sequence: u64) -> Self {
-        let id = format!("evt_{}", Uuid::now_v7().simple());
         let stream = event.stream();
-        let subject = stream.map(|stream| stream.id.to_string());
-        let uid = stream.and_then(|stream| stream.uid.as_deref());
+        let subject = Subject {
+            kind: event.kind(),
+            stream: stream.map(|stream| stream.id),
+            uid: stream.and_then(|stream| stream.uid.as_deref()),
+            listener: stream.map(|stream| stream.listener.clone()),
+        };
+        Self::write(subject, Data::of(event), at, source, sequence)
+    }
+
+    /// Writes the `closed` event of a stream whose process is gone; `record` is its closing record.
+    pub(super) fn of_crash(
+        subject: Subject<'_>,
+        record: &Value,
+        at: SystemTime,
+        source: &str,
+        sequence: u64,
+    ) -> Self {
+        Self::write(subject, Data::Crashed(record), at, source, sequence)
+    }
+
+    fn write(
+        subject: Subject<'_>,
+        data: Data<'_>,
+        at: SystemTime,
+        source: &str,
+        sequence: u64,
+    ) -> Self {
+        let Subject {
+            kind,
+            stream,
+            uid,
+            listener,
+        } = subject;
+        let id = id(kind, stream);
+        let subject = stream.map(|stream| stream.to_string());
         let envelope = Envelope {
             specversion: "1.0",
-            kind: type_name(event.kind()),
+            kind: type_name(kind),
             source,
             id: &id,
             time: humantime::format_rfc3339_millis(at.max(UNIX_EPOCH)).to_string(),
@@ -116,17 +152,19 @@ impl Message {
             partitionkey: uid.or(subject.as_deref()),
             subject: subject.as_deref(),
             datacontenttype: "application/json",
-            data: Data::of(event),
+            data,
         };
         let body = serde_json::to_vec(&envelope)
             .expect("records have only string keys and writing to memory cannot fail");
         Self {
-            kind: event.kind(),
+            number: 0,
+            kind,
             keys: Keys {
-                stream: stream.map(|stream| stream.id),
+                stream,
                 uid: uid.map(Arc::from),
             },
             at,
+            listener,
             body: Bytes::from(body),
             id,
         }
@@ -139,6 +177,24 @@ impl Message {
                 Worth::Plain
             }
         }
+    }
+}
+
+/// What an event is about.
+pub(super) struct Subject<'a> {
+    pub(super) kind: EventKind,
+    pub(super) stream: Option<Uuid>,
+    pub(super) uid: Option<&'a str>,
+    pub(super) listener: Option<Arc<str>>,
+}
+
+/// The duplicate key of an event. What happens to a stream once has a key made of the stream's id: if its log is lost
+/// or damaged between two processes, what both report is still one event to the receiver.
+fn id(kind: EventKind, stream: Option<Uuid>) -> String {
+    match (kind, stream) {
+        (EventKind::Opened, Some(stream)) => format!("evt_{}_opened", stream.simple()),
+        (EventKind::Closed, Some(stream)) => format!("evt_{}_closed", stream.simple()),
+        _ => format!("evt_{}", Uuid::now_v7().simple()),
     }
 }
 
@@ -164,6 +220,7 @@ struct Envelope<'a> {
 enum Data<'a> {
     Opened(&'a StreamRecord),
     Closed(&'a ClosedRecord),
+    Crashed(&'a Value),
     Overdue(&'a OverdueRecord),
     Started {
         version: &'a str,
@@ -259,4 +316,4 @@ fn encode(segment: &str) -> String {
 
 #[cfg(test)]
 #[path = "event_tests.rs"]
-mod tests;
+pub(super) mod tests;

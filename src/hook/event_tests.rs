@@ -173,7 +173,7 @@ fn fields(root: &Value, schema: &Value) -> Vec<String> {
 }
 
 /// As much of JSON Schema as ours uses.
-fn check(root: &Value, schema: &Value, value: &Value) -> Result<(), String> {
+pub(in crate::hook) fn check(root: &Value, schema: &Value, value: &Value) -> Result<(), String> {
     let schema = resolve(root, schema);
     let fail = |what: &str| Err(format!("{value} is against {what} of {schema}"));
     if let Some(wanted) = schema.get("const")

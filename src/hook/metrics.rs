@@ -1,7 +1,8 @@
 //! The metric families of the hooks.
 
 use prometheus::{
-    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry,
 };
 
 use super::event::{KINDS, type_name};
@@ -39,7 +40,7 @@ impl Settled {
     }
 }
 
-/// All `sidebeat_hook_…` families but the log's; cheap to clone.
+/// All `sidebeat_hook_…` families; cheap to clone.
 #[derive(Clone)]
 pub struct HookMetrics {
     queued: IntCounterVec,
@@ -49,6 +50,9 @@ pub struct HookMetrics {
     queue: IntGaugeVec,
     oldest: GaugeVec,
     disabled: IntGaugeVec,
+    pub(super) log_bytes: IntGauge,
+    pub(super) log_failing: IntGauge,
+    pub(super) log_skipped: IntCounter,
 }
 
 impl HookMetrics {
@@ -107,6 +111,27 @@ impl HookMetrics {
             disabled: gauge(
                 "sidebeat_hook_disabled",
                 "1 if the receiver of a hook answered 410 and no reload came since.",
+            ),
+            log_bytes: added(
+                registry,
+                IntGauge::new(
+                    "sidebeat_hook_log_bytes",
+                    "Size of the hook log in state_dir.",
+                ),
+            ),
+            log_failing: added(
+                registry,
+                IntGauge::new(
+                    "sidebeat_hook_log_failing",
+                    "1 while the hook log cannot be written, so that new events would not survive a crash.",
+                ),
+            ),
+            log_skipped: added(
+                registry,
+                IntCounter::new(
+                    "sidebeat_hook_log_skipped_bytes_total",
+                    "Damaged bytes of the hook log that were skipped.",
+                ),
             ),
         }
     }

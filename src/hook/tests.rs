@@ -31,6 +31,8 @@ use super::*;
 
 mod answers;
 mod life;
+mod measure;
+mod restart;
 
 /// Longer than anything here takes; a test that needs it has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -267,9 +269,17 @@ impl Proxy {
     }
 
     fn start_on(runtime: &Handle, hooks: &[(&str, &config::Hook)]) -> Self {
+        Self::start_in(None, runtime, hooks)
+    }
+
+    fn start_in(
+        state_dir: Option<&Path>,
+        runtime: &Handle,
+        hooks: &[(&str, &config::Hook)],
+    ) -> Self {
         let registry = Registry::new();
         let metrics = HookMetrics::register(&registry);
-        let hooks = Hooks::start(&named(hooks), metrics, runtime).unwrap();
+        let hooks = Hooks::start_with(&named(hooks), state_dir, metrics, runtime).unwrap();
         Self { hooks, registry }
     }
 

@@ -98,10 +98,10 @@ impl Notice {
 
 /// Lets one through per [`LOG_INTERVAL`].
 #[derive(Default)]
-struct Throttle(Option<Duration>);
+pub(super) struct Throttle(Option<Duration>);
 
 impl Throttle {
-    fn allows(&mut self, now: Duration) -> bool {
+    pub(super) fn allows(&mut self, now: Duration) -> bool {
         let due = self.0.is_none_or(|last| last + LOG_INTERVAL <= now);
         if due {
             self.0 = Some(now);

@@ -19,13 +19,16 @@ const HOOK: usize = 16;
 /// An event loop's own.
 const WORKER: usize = 4;
 
-/// Connections that are no streams: this many at least and at most, and a thirty-second of the descriptors between.
-const GUESTS: (usize, usize) = (16, 2048);
+/// Guests that always have room: a thirty-second of the descriptors, within these bounds.
+const OWN_ROOM: (usize, usize) = (16, 2048);
+
+/// The most guests there may be: in the middle of a handshake each takes about 12 KiB of memory.
+const MOST_GUESTS: usize = 4096;
 
 /// What the process has to share out, and what of it is taken.
 ///
 /// ```text
-/// limit = own needs + guests (1 each) + pairs (2 each)
+/// limit = own needs + own room of guests (1 each) + pairs (2 each)
 /// ```
 ///
 /// A *guest* is a connection that is no stream and asks nothing of the app: in its handshake, sending its head, or
@@ -34,7 +37,8 @@ const GUESTS: (usize, usize) = (16, 2048);
 #[derive(Debug)]
 pub struct Capacity {
     pairs: usize,
-    guests_of_worker: usize,
+    own_room: usize,
+    workers: usize,
     taken: AtomicUsize,
     streams: AtomicUsize,
 }
@@ -55,10 +59,11 @@ impl Capacity {
     pub fn new(descriptors: usize, needs: Needs) -> Self {
         let own =
             BASE + PLANES + HOOK * needs.hooks + needs.workers * (WORKER + 2 * needs.listeners);
-        let guests = (descriptors / 32).clamp(GUESTS.0, GUESTS.1);
+        let own_room = (descriptors / 32).clamp(OWN_ROOM.0, OWN_ROOM.1);
         Self {
-            pairs: (descriptors.saturating_sub(own + guests) / 2).max(1),
-            guests_of_worker: (guests / needs.workers).max(1),
+            pairs: (descriptors.saturating_sub(own + own_room) / 2).max(1),
+            own_room,
+            workers: needs.workers,
             taken: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
         }
@@ -69,9 +74,13 @@ impl Capacity {
         self.pairs
     }
 
-    /// Connections of one worker that may be no streams at once.
+    /// Connections of one worker that may be no streams now: their own room, and half of what nobody else has taken.
     pub fn guests_of_worker(&self) -> usize {
-        self.guests_of_worker
+        let free = self
+            .pairs
+            .saturating_sub(self.taken.load(Ordering::Relaxed));
+        let room = self.own_room.saturating_add(free).min(MOST_GUESTS);
+        (room / self.workers).max(1)
     }
 
     /// Streams of all listeners, opening and closing ones included.
@@ -81,49 +90,44 @@ impl Capacity {
 
     /// Two descriptors for an ordinary request, if there are any.
     pub fn request(self: &Arc<Self>) -> Option<Pair> {
-        self.take(Use::Request)
+        self.take(Use::Request).then(|| Pair(Arc::clone(self)))
     }
 
-    /// Two descriptors for a stream, if there are any.
-    pub(super) fn stream(self: &Arc<Self>) -> Option<Pair> {
-        self.take(Use::Stream)
-    }
-
-    fn take(self: &Arc<Self>, of: Use) -> Option<Pair> {
-        self.taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
-                (taken < self.pairs).then_some(taken + 1)
-            })
-            .ok()?;
-        if of == Use::Stream {
+    /// Takes two descriptors, for [`give_back`](Self::give_back) to return; false if there are none.
+    pub(super) fn take(&self, of: Use) -> bool {
+        let more = |taken| (taken < self.pairs).then_some(taken + 1);
+        let took = self
+            .taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_ok();
+        if took && of == Use::Stream {
             self.streams.fetch_add(1, Ordering::Relaxed);
         }
-        Some(Pair {
-            capacity: Arc::clone(self),
-            of,
-        })
+        took
+    }
+
+    pub(super) fn give_back(&self, of: Use) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+        if of == Use::Stream {
+            self.streams.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
+/// What two descriptors are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Use {
+pub(super) enum Use {
     Stream,
     Request,
 }
 
-/// Two descriptors; dropping it gives them back.
+/// The two descriptors of an ordinary request; dropping it gives them back.
 #[derive(Debug)]
-pub struct Pair {
-    capacity: Arc<Capacity>,
-    of: Use,
-}
+pub struct Pair(Arc<Capacity>);
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        self.capacity.taken.fetch_sub(1, Ordering::Relaxed);
-        if self.of == Use::Stream {
-            self.capacity.streams.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.0.give_back(Use::Request);
     }
 }
 
@@ -161,9 +165,15 @@ mod tests {
     fn what_is_shared_out_fits_the_limit() {
         for descriptors in [256, 1024, 20_000, 1 << 20, 1 << 30, usize::MAX] {
             let capacity = Capacity::new(descriptors, NEEDS);
-            let shared =
-                2 * capacity.pairs() + 2 * capacity.guests_of_worker() + BASE + PLANES + HOOK;
-            assert!(shared <= descriptors, "{descriptors}");
+            let own = BASE + PLANES + HOOK + 2 * (WORKER + 4);
+            let guests = || NEEDS.workers * capacity.guests_of_worker();
+            assert!(own + guests() <= descriptors, "{descriptors}");
+            if descriptors <= 20_000 {
+                while capacity.take(Use::Stream) {}
+                let all = own + 2 * capacity.pairs() + guests();
+                assert!(all <= descriptors, "{descriptors}");
+                assert!(guests() >= OWN_ROOM.0);
+            }
             assert!(capacity.pairs() >= descriptors / 5, "{descriptors}");
         }
         assert_eq!(Capacity::new(0, NEEDS).pairs(), 1);
@@ -174,13 +184,13 @@ mod tests {
     fn pairs_come_back() {
         let capacity = Arc::new(Capacity::new(0, NEEDS));
         let request = capacity.request().unwrap();
-        assert!(capacity.stream().is_none());
+        assert!(!capacity.take(Use::Stream));
         assert_eq!(capacity.streams(), 0, "a request is no stream");
         drop(request);
-        let stream = capacity.stream().unwrap();
+        assert!(capacity.take(Use::Stream));
         assert_eq!(capacity.streams(), 1);
         assert!(capacity.request().is_none());
-        drop(stream);
+        capacity.give_back(Use::Stream);
         assert_eq!(capacity.streams(), 0);
         assert!(capacity.request().is_some());
     }

@@ -93,7 +93,8 @@ impl Requests {
 
     /// Whether a head has begun and is not complete.
     pub fn in_head(&self) -> bool {
-        !self.partial.is_empty()
+        let is_text = |byte| !b"\r\n".contains(byte);
+        matches!(self.state, State::Head(_)) && self.partial.iter().any(is_text)
     }
 
     /// What was refused, if something was.
@@ -125,12 +126,8 @@ impl Requests {
     /// # Errors
     /// A request has begun and not ended (RFC 9112 section 8).
     pub fn end(&mut self) -> Result<(), Fault> {
-        let within = match self.state {
-            State::Head(_) => self.partial.iter().any(|byte| !b"\r\n".contains(byte)),
-            State::Fixed(_) | State::Chunked(_) => true,
-            State::Beyond | State::Refused(_) => false,
-        };
-        if within {
+        let in_body = matches!(self.state, State::Fixed(_) | State::Chunked(_));
+        if in_body || self.in_head() {
             let fault = Fault::bad("the request ends before its end (RFC 9112 section 8)");
             return Err(self.refuse(fault));
         }

@@ -211,11 +211,14 @@ impl Connection<'_> {
     /// A valid request that comes at the wrong time.
     fn turned_away(&self, rejection: Rejection) -> Response<Body> {
         self.attempt.reject(rejection);
-        let (status, why) = match rejection {
-            Rejection::TooManyStreamsPerIp => (429, "too many streams of this address"),
-            Rejection::RateLimited => (429, "too many openings a second"),
-            Rejection::Draining => (503, "draining"),
-            _ => (503, "too many streams"),
+        let (status, why) = if rejection == Rejection::TooManyStreamsPerIp {
+            (429, "too many streams of this address")
+        } else if rejection == Rejection::RateLimited {
+            (429, "too many openings a second")
+        } else if rejection == Rejection::Draining {
+            (503, "draining")
+        } else {
+            (503, "too many streams")
         };
         let mut answer = closing(status, why);
         answer

@@ -97,7 +97,7 @@ pub(super) struct Relay<C, U> {
     /// The side whose FIN came first (raw TCP).
     pub(super) first_fin: Option<End>,
     /// A side that took no more bytes. What it said before is still read: its Close may be there.
-    pub(super) broken: Option<(End, io::Error)>,
+    pub(super) broken: Option<Box<(End, io::Error)>>,
     /// What the API has for the client; `None` while there is nothing.
     pub(super) mailbox: Option<Box<Mailbox>>,
     first_message: Option<Box<FirstMessage>>,
@@ -181,7 +181,8 @@ impl<C: Io, U: Io> Relay<C, U> {
             while let Some((from, stop)) = self.pump(cx, now, instant) {
                 self.stopped(from, stop, cx, now);
             }
-            if let (None, Some((end, error))) = (&self.closing, self.broken.take()) {
+            if let (None, Some(broken)) = (&self.closing, self.broken.take()) {
+                let (end, error) = *broken;
                 self.gone(end, &error.to_string(), cx, now);
                 continue;
             }

@@ -306,3 +306,49 @@ fn slug(heading: &str) -> String {
         .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
+
+/// The names under a heading of Cargo.toml.
+fn crates(section: &str) -> Vec<String> {
+    let manifest = page("Cargo.toml");
+    let (_, rest) = manifest.split_once(&format!("\n[{section}]\n")).unwrap();
+    let lines = rest.lines().take_while(|line| !line.starts_with('['));
+    let names = lines.filter_map(|line| line.split_once(" = "));
+    names.map(|(name, _)| name.to_owned()).collect()
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let architecture = page("ARCHITECTURE.md");
+    let (_, rest) = architecture.split_once("## Dependencies").unwrap();
+    let (table, rest) = rest
+        .split_once("\nFor tests and fuzz targets only: ")
+        .unwrap();
+    let for_tests = rest.split_once("\n\n").unwrap().0;
+    let rows = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    let named: Vec<&str> = rows.flat_map(|(names, _)| names.split(", ")).collect();
+
+    let normal = crates("dependencies");
+    let for_tests_only = crates("dev-dependencies")
+        .into_iter()
+        .filter(|name| *name != "tokio");
+    for name in &normal {
+        assert!(
+            named.contains(&&**name) || for_tests.contains(name),
+            "{name} has no reason in ARCHITECTURE.md"
+        );
+    }
+    for name in for_tests_only {
+        assert!(
+            for_tests.contains(&name),
+            "{name} has no reason in ARCHITECTURE.md"
+        );
+    }
+    for name in named.iter().filter(|name| **name != "crate") {
+        assert!(
+            normal.iter().any(|known| known == name),
+            "{name} is no dependency"
+        );
+    }
+}

@@ -4,6 +4,7 @@
 
 mod clients;
 mod config;
+mod crash;
 mod demo;
 mod docs;
 mod http;

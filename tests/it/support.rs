@@ -5,6 +5,7 @@ pub(crate) mod case;
 pub(crate) mod http;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -37,6 +38,11 @@ impl Sidebeat {
         Self::start_by(Command::new(env!("CARGO_BIN_EXE_sidebeat")), config)
     }
 
+    /// Runs another build of it.
+    pub(crate) fn start_build(binary: &OsStr, config: &str) -> Self {
+        Self::start_by(Command::new(binary), config)
+    }
+
     /// Runs it with so many file descriptors and no more.
     pub(crate) fn start_with_descriptors(count: usize, config: &str) -> Self {
         let mut command = Command::new("sh");
@@ -63,8 +69,11 @@ impl Sidebeat {
         let told = Arc::<Told>::default();
         let (writer, stdout) = (Arc::clone(&told), child.stdout.take().unwrap());
         std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let line = serde_json::from_str(&line).expect(&line);
+            let mut stdout = BufReader::new(stdout);
+            let mut line = String::new();
+            // A process that is killed may leave half a line.
+            while stdout.read_line(&mut line).is_ok() && line.ends_with('\n') {
+                let line = serde_json::from_str(&std::mem::take(&mut line)).unwrap();
                 writer.lines.lock().unwrap().push(line);
                 writer.changed.notify_all();
             }

@@ -103,26 +103,29 @@ def test_a_client_gone_in_mid_frame_is_fin_for_the_app(stream):
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "passing, wrong",
     [
-        frame(TEXT, b"unmasked", masked=False),
-        frame(3, b"reserved opcode", masked=True),
-        frame(TEXT, b"reserved bit", masked=True, rsv=4),
-        frame(PING, b"x", masked=True, fin=False),
-        frame(PING, b"x" * 126, masked=True),
-        frame(CONTINUATION, b"of nothing", masked=True),
-        frame(TEXT, b"one", masked=True, fin=False) + frame(TEXT, b"two", masked=True),
-        b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0",
+        (0, frame(TEXT, b"unmasked", masked=False)),
+        (0, frame(3, b"reserved opcode", masked=True)),
+        (0, frame(TEXT, b"reserved bit", masked=True, rsv=4)),
+        (0, frame(PING, b"x", masked=True, fin=False)),
+        (0, frame(PING, b"x" * 126, masked=True)),
+        (0, frame(CONTINUATION, b"of nothing", masked=True)),
+        (1, frame(TEXT, b"one", masked=True, fin=False) + frame(TEXT, b"two", masked=True)),
+        (0, b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0"),
     ],
     ids=["unmasked", "opcode 3", "rsv1", "fragmented ping", "long ping", "lonely continuation", "message in a message", "64-bit length"],
 )
-def test_a_violation_of_the_client_is_1002_for_both(stream, wrong):
+def test_a_violation_of_the_client_is_1002_for_both(stream, passing, wrong):
     stream.outer.send(wrong)
+    for _ in range(passing):
+        assert stream.inner.read_frame().payload == b"one"
+    assert stream.inner.read_close()[0] == 1002
+    stream.inner.send_close(1002)
     assert stream.outer.read_close()[0] == 1002
     stream.outer.send_close(1002)
     assert stream.outer.end() == FIN
-    rest, how = stream.inner.rest()
-    assert how in (FIN, RESET)
+    assert stream.inner.end() == FIN
     data = ended(stream, "protocol_error", "sidecar", 1002)
     assert "client" in data["detail"]
 
@@ -130,8 +133,42 @@ def test_a_violation_of_the_client_is_1002_for_both(stream, wrong):
 def test_a_violation_of_the_app_is_1002_and_named_as_the_apps(stream):
     stream.inner.send(frame(TEXT, b"masked", masked=True))
     assert stream.outer.read_close()[0] == 1002
+    stream.outer.send_close(1002)
+    assert stream.inner.read_close()[0] == 1002
     data = ended(stream, "protocol_error", "sidecar", 1002)
     assert "upstream" in data["detail"]
+
+
+@pytest.mark.parametrize("offender", ["client", "upstream"])
+def test_an_offender_still_hears_what_the_other_side_has_to_say(app, offender):
+    """The answer to what was right before the violation; without a proxy the offender would have got it, too."""
+    with Sidebeat({"main": listener("ws", app.url())}) as sidebeat:
+        outer, inner = open_ws(sidebeat, app)
+        bad, good = (outer, inner) if offender == "client" else (inner, outer)
+        bad.send(frame(TEXT, b"right", masked=bad.masked) + frame(3, b"wrong", masked=bad.masked))
+        assert good.read_message().payload == b"right"
+        assert good.read_close()[0] == 1002
+        good.send_text("an answer")
+        good.send_close(1002)
+        assert bad.read_message().payload == b"an answer"
+        assert bad.read_close()[0] == 1002
+        bad.send_close(1002)
+        assert outer.end() == FIN == inner.end()
+        sidebeat.wait_closed(protocol_error=1)
+
+
+@pytest.mark.parametrize("offender", ["client", "upstream"])
+def test_an_offender_hears_a_side_that_says_nothing_final_for_a_second_at_most(app, offender):
+    with Sidebeat({"main": listener("ws", app.url())}) as sidebeat:
+        outer, inner = open_ws(sidebeat, app)
+        bad, good = (outer, inner) if offender == "client" else (inner, outer)
+        bad.send(frame(3, b"wrong", masked=bad.masked))
+        started = time.monotonic()
+        assert good.read_close()[0] == 1002
+        good.send_text("but")
+        assert bad.read_message().payload == b"but"
+        assert bad.read_close(3)[0] == 1002
+        assert 0.95 <= time.monotonic() - started < 2
 
 
 def test_a_message_over_its_limit_is_1009(app):

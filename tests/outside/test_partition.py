@@ -159,7 +159,7 @@ def test_a_client_whose_packets_vanish_is_closed_on_time_and_the_app_is_told(net
         assert data["upstream"]["local_address"] == "%s:%d" % lost_app.socket.getpeername()[:2]
         assert data["lateness_ms"] is not None and 0 <= data["lateness_ms"] < 1000
         sidebeat.wait_closed(client_idle=1)
-        assert net.dropped("lost") > 10, "the filter was to drop packets"
+        assert net.dropped("lost") > 0, "the filter was to drop packets"
 
         # The quiet one outlives several limits, and can still talk.
         pings = alive.pings

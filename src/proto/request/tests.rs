@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -269,3 +271,14 @@ const PIECES: &[&str] = &[
     " ",
     ":",
 ];
+
+#[test]
+fn the_corpus_is_survived() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/request");
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        fuzz::request(&std::fs::read(entry.unwrap().path()).unwrap());
+        files += 1;
+    }
+    assert_eq!(files, 177);
+}

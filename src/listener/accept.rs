@@ -1,0 +1,108 @@
+//! The loop that takes clients in, and what it does when it cannot.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::{Local, Seat, lobby};
+use crate::proto::cause::Rejection;
+use crate::stream;
+use crate::worker::Worker;
+
+/// The pause after an accept that failed for want of a resource (EMFILE, ENFILE, ENOMEM): long enough not to spin, short
+/// enough to go on as soon as a stream ends.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// Accepts until `stop` changes; then takes what is queued already, so that closing the socket resets nobody.
+pub async fn accept(
+    socket: TcpListener,
+    worker: Rc<Worker>,
+    local: Rc<Local>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut spare = Spare::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((tcp, address)) => begin(&worker, &local, tcp, address),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                if local.shared.accept_complaints.due() {
+                    let listener = &*local.shared.config.load().name;
+                    tracing::error!(listener, %error, "cannot accept; raise the limit of open files or lower limits.streams");
+                }
+                if !worker.evict_guest() {
+                    spare.refuse(&socket, &local);
+                }
+                tokio::time::sleep(BACK_OFF).await;
+            }
+        }
+    }
+    while let Some((tcp, address)) = accept_now(&socket) {
+        begin(&worker, &local, tcp, address);
+    }
+}
+
+fn accept_now(socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    let mut context = Context::from_waker(Waker::noop());
+    match socket.poll_accept(&mut context) {
+        Poll::Ready(accepted) => accepted.ok(),
+        Poll::Pending => None,
+    }
+}
+
+fn begin(worker: &Rc<Worker>, local: &Rc<Local>, tcp: TcpStream, address: SocketAddr) {
+    local.shared.metrics.accepted.inc();
+    worker.make_room();
+    let seat = Seat::new(Rc::clone(local));
+    let number = seat.number();
+    let serving = stream::serve(Rc::clone(worker), Rc::clone(local), seat, tcp, address);
+    let task = tokio::task::spawn_local(serving);
+    lobby::bind(local, number, task.abort_handle());
+}
+
+/// A descriptor kept for the moment when none is left: given up, it lets us take connections off the queue and close
+/// them, so that clients learn at once what they would else wait for in vain.
+struct Spare(Option<File>);
+
+impl Spare {
+    /// The most connections refused in one go.
+    const BATCH: usize = 64;
+
+    fn new() -> Self {
+        Self(File::open("/dev/null").ok())
+    }
+
+    fn refuse(&mut self, socket: &TcpListener, local: &Local) {
+        if self.0.take().is_some() {
+            for _ in 0..Self::BATCH {
+                let Some(_closed_at_once) = accept_now(socket) else {
+                    break;
+                };
+                local.shared.metrics.accepted.inc();
+                let rejected = local.shared.metrics.rejected(Rejection::TooManyStreams);
+                rejected.inc();
+            }
+        }
+        *self = Self::new();
+    }
+}
+
+/// accept(2) passes on errors of the connection it would have returned; they say nothing about the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
+}
