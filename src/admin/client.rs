@@ -253,14 +253,16 @@ impl Endpoint {
         if let Some(token) = call.token {
             request = request.header(AUTHORIZATION, token.bearer());
         }
-        let body = match call.body {
-            Some(body) => {
-                request = request.header(CONTENT_TYPE, "application/json");
-                body.to_string()
-            }
-            None => String::new(),
+        let (kind, body) = match call.content {
+            Content::Nothing => (None, Bytes::new()),
+            Content::Json(value) => (Some("application/json"), value.to_string().into()),
+            Content::Text(text) => (Some("text/plain; charset=utf-8"), text.into()),
+            Content::Binary(bytes) => (Some("application/octet-stream"), bytes),
         };
-        request.body(Full::new(Bytes::from(body)))
+        if let Some(kind) = kind {
+            request = request.header(CONTENT_TYPE, kind);
+        }
+        request.body(Full::new(body))
     }
 }
 
@@ -273,8 +275,21 @@ pub struct Call<'a> {
     pub path: &'a str,
     /// What to show for it.
     pub token: Option<&'a Token>,
-    /// The JSON body.
-    pub body: Option<serde_json::Value>,
+    /// The body.
+    pub content: Content,
+}
+
+/// What a call carries.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// No body.
+    Nothing,
+    /// JSON.
+    Json(serde_json::Value),
+    /// Text in UTF-8.
+    Text(String),
+    /// Bytes of any kind.
+    Binary(Bytes),
 }
 
 #[cfg(test)]
@@ -293,7 +308,7 @@ mod tests {
             method: Method::GET,
             path: "/readyz",
             token: None,
-            body: None,
+            content: Content::Nothing,
         };
         endpoint.call(call, limit).await
     }

@@ -15,8 +15,10 @@ use super::control::{
 };
 use super::{AdminListener, Api, Guards, serve};
 use crate::config::AdminAddress;
-use crate::registry::Registry;
-use crate::worker::{Command as StreamCommand, Post};
+use crate::registry::record::Evidence;
+use crate::registry::tests::{end, entry};
+use crate::registry::{Entry, Registry};
+use crate::worker::{Command as StreamCommand, Post, Refusal};
 
 /// What the scripted server was asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +85,80 @@ impl Plane {
     /// What the server has been asked since the last call.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut *self.asked.lock().unwrap())
+    }
+}
+
+/// How a played stream takes what it is told.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Play {
+    /// It does it.
+    Obey,
+    /// It refuses.
+    Refuse(Refusal),
+    /// It has ended by itself just before.
+    HasEnded,
+    /// It lets go without having ended.
+    LetGo,
+}
+
+impl Plane {
+    /// An open stream.
+    pub(crate) fn enter(&self, uid: Option<&str>, tags: &[&str]) -> Arc<Entry> {
+        let entry = entry("chat", "192.0.2.7:4000", uid, tags);
+        self.registry.enter(Arc::clone(&entry), || {});
+        entry
+    }
+
+    /// Plays all streams from now on; what they were told comes out of the channel.
+    pub(crate) fn play(&mut self, play: Play) -> UnboundedReceiver<String> {
+        let (_, nobody) = mpsc::unbounded_channel();
+        let mut told = std::mem::replace(&mut self.told, nobody);
+        let registry = Arc::clone(&self.registry);
+        let (note, notes) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some((id, command)) = told.recv().await {
+                let leave = || {
+                    if let Some(entry) = registry.get(id) {
+                        end(&registry, &entry, Evidence::default());
+                    }
+                };
+                if play == Play::HasEnded {
+                    leave();
+                    continue;
+                }
+                match command {
+                    StreamCommand::Cut {
+                        cause,
+                        manner,
+                        reply,
+                    } => {
+                        let _ = note.send(format!("{manner:?} {:?} {}", cause.code, cause.text));
+                        if play == Play::Obey {
+                            leave();
+                            let _ = reply.send(());
+                        }
+                    }
+                    StreamCommand::Send { message, reply } => {
+                        let kind = if message.binary { "binary" } else { "text" };
+                        let _ = note.send(format!("{kind} {}", message.payload.escape_ascii()));
+                        match play {
+                            Play::Obey => drop(reply.send(Ok(()))),
+                            Play::Refuse(refusal) => drop(reply.send(Err(refusal))),
+                            Play::HasEnded | Play::LetGo => {}
+                        }
+                    }
+                    StreamCommand::Ping { reply } => match play {
+                        Play::Obey => drop(reply.send(Ok(Duration::from_micros(12_345)))),
+                        Play::Refuse(refusal) => drop(reply.send(Err(refusal))),
+                        Play::HasEnded | Play::LetGo => {}
+                    },
+                    StreamCommand::Close(_) | StreamCommand::PolicyChanged => {
+                        panic!("not by the API")
+                    }
+                }
+            }
+        });
+        notes
     }
 }
 

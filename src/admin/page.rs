@@ -57,3 +57,101 @@ fn inner<'p>(page: &'p str, tag: &str) -> &'p str {
 fn hash(text: &str) -> String {
     format!("sha256-{}", STANDARD.encode(Sha256::digest(text)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::admin::routes::ROUTES;
+
+    fn document() -> Value {
+        serde_json::from_str(OPENAPI).unwrap()
+    }
+
+    /// `METHOD path?parameters {body}` of everything that the document describes.
+    fn described() -> BTreeSet<String> {
+        let document = document();
+        let mut calls = BTreeSet::new();
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            let of_path = &operations["parameters"];
+            for (method, operation) in operations.as_object().unwrap() {
+                if method == "parameters" {
+                    continue;
+                }
+                let own = operation["parameters"]
+                    .as_array()
+                    .cloned()
+                    .unwrap_or_default();
+                let all = own.iter().chain(of_path.as_array().into_iter().flatten());
+                let mut query = BTreeSet::new();
+                for parameter in all {
+                    let name = parameter["$ref"].as_str().unwrap();
+                    let name = name.strip_prefix("#/components/parameters/").unwrap();
+                    let parameter = &document["components"]["parameters"][name];
+                    assert_eq!(parameter["name"], name);
+                    if parameter["in"] == "query" {
+                        query.insert(name.to_owned());
+                    } else {
+                        assert!(path.contains(&format!("{{{name}}}")), "{path}");
+                    }
+                }
+                let body = !operation["requestBody"].is_null();
+                calls.insert(format!("{} {path} {query:?} {body}", method.to_uppercase()));
+            }
+        }
+        calls
+    }
+
+    #[test]
+    fn the_document_describes_every_route_with_its_parameters_and_no_other() {
+        let routes: BTreeSet<_> = ROUTES.iter().map(|route| route.describe()).collect();
+        assert_eq!(routes.len(), ROUTES.len());
+        assert_eq!(described(), routes);
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let document = document();
+        let mut references = OPENAPI.split("\"$ref\": \"#").skip(1).peekable();
+        assert!(references.peek().is_some());
+        for reference in references {
+            let pointer = reference.split('"').next().unwrap();
+            assert!(document.pointer(pointer).is_some(), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn the_page_may_run_its_own_script_and_nothing_else() {
+        for tag in ["script", "style"] {
+            assert_eq!(
+                PAGE.matches(&format!("<{tag}")).count(),
+                1,
+                "one {tag}, which is hashed"
+            );
+            assert!(inner(PAGE, tag).len() > 1000, "{tag}");
+        }
+        let response = StatusPage::new().answer();
+        let policy = response.headers()[CONTENT_SECURITY_POLICY]
+            .to_str()
+            .unwrap();
+        assert!(
+            policy.starts_with("default-src 'self'; script-src 'self' 'sha256-"),
+            "{policy}"
+        );
+        assert!(!policy.contains("unsafe"), "{policy}");
+        for elsewhere in [
+            "http://",
+            "https://",
+            "//cdn",
+            " onclick=",
+            " style=",
+            "@import",
+            "innerHTML",
+        ] {
+            assert!(!PAGE.contains(elsewhere), "{elsewhere}");
+        }
+    }
+}

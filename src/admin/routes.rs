@@ -172,6 +172,14 @@ impl Route {
         (!id.is_empty() && !id.contains('/')).then_some(Some(id))
     }
 
+    /// `METHOD path parameters body`, to be compared with the description.
+    #[cfg(test)]
+    pub(super) fn describe(&self) -> String {
+        let selector: &[&str] = if self.selects { &PARAMETERS } else { &[] };
+        let query: std::collections::BTreeSet<_> = self.parameters.iter().chain(selector).collect();
+        format!("{} {} {query:?} {}", self.method, self.path, self.body > 0)
+    }
+
     /// Reads a query by what this call takes.
     pub(super) fn read_parameters(&self, query: Option<&str>) -> Result<Parameters, Problem> {
         let selector: &[&str] = if self.selects { &PARAMETERS } else { &[] };

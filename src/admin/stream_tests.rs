@@ -1,6 +1,5 @@
 //! The stream calls over real sockets; the streams themselves are played.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -8,87 +7,15 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
-use super::fixture::Plane;
+use super::fixture::{Plane, Play};
 use super::tests::{Answer, ask, exchange};
 use crate::proto::cause::End;
 use crate::proto::framing::Unfit;
-use crate::registry::Entry;
 use crate::registry::record::Evidence;
-use crate::registry::tests::{end, entry};
-use crate::worker::{Command, Manner, Refusal};
+use crate::registry::tests::end;
+use crate::worker::Refusal;
 
 const TEXT: &str = "Content-Type: text/plain\r\n";
-
-/// How a played stream takes what it is told.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Play {
-    /// It does it.
-    Obey,
-    /// It refuses.
-    Refuse(Refusal),
-    /// It has ended by itself just before.
-    HasEnded,
-    /// It lets go without having ended.
-    LetGo,
-}
-
-impl Plane {
-    fn enter(&self, uid: Option<&str>, tags: &[&str]) -> Arc<Entry> {
-        let entry = entry("chat", "192.0.2.7:4000", uid, tags);
-        self.registry.enter(Arc::clone(&entry), || {});
-        entry
-    }
-
-    /// Plays all streams from now on; what they were told comes out of the channel.
-    fn play(&mut self, play: Play) -> tokio::sync::mpsc::UnboundedReceiver<String> {
-        let (_, nobody) = tokio::sync::mpsc::unbounded_channel();
-        let mut told = std::mem::replace(&mut self.told, nobody);
-        let registry = Arc::clone(&self.registry);
-        let (note, notes) = tokio::sync::mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            while let Some((id, command)) = told.recv().await {
-                let leave = || {
-                    if let Some(entry) = registry.get(id) {
-                        end(&registry, &entry, Evidence::default());
-                    }
-                };
-                if play == Play::HasEnded {
-                    leave();
-                    continue;
-                }
-                match command {
-                    Command::Cut {
-                        cause,
-                        manner,
-                        reply,
-                    } => {
-                        let _ = note.send(format!("{manner:?} {:?} {}", cause.code, cause.text));
-                        if play == Play::Obey {
-                            leave();
-                            let _ = reply.send(());
-                        }
-                    }
-                    Command::Send { message, reply } => {
-                        let kind = if message.binary { "binary" } else { "text" };
-                        let _ = note.send(format!("{kind} {}", message.payload.escape_ascii()));
-                        match play {
-                            Play::Obey => drop(reply.send(Ok(()))),
-                            Play::Refuse(refusal) => drop(reply.send(Err(refusal))),
-                            Play::HasEnded | Play::LetGo => {}
-                        }
-                    }
-                    Command::Ping { reply } => match play {
-                        Play::Obey => drop(reply.send(Ok(Duration::from_micros(12_345)))),
-                        Play::Refuse(refusal) => drop(reply.send(Err(refusal))),
-                        Play::HasEnded | Play::LetGo => {}
-                    },
-                    Command::Close(_) | Command::PolicyChanged => panic!("not by the API"),
-                }
-            }
-        });
-        notes
-    }
-}
 
 async fn get(plane: &Plane, path: &str) -> Answer {
     ask(plane, &format!("GET {path}"), "", "").await

@@ -1,5 +1,8 @@
 //! `sidebeat ctl`: a client of the admin API.
 
+mod streams;
+mod why;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
@@ -13,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::drain::{self, DrainOptions};
-use crate::admin::client::{Address, Call, ClientError, Endpoint};
+use crate::admin::client::{Address, Answer, Call, ClientError, Content, Endpoint};
 use crate::admin::control::{ReloadReport, Status};
 use crate::admin::{Token, TokenError};
 use crate::config::{AdminAddress, Config};
@@ -40,6 +43,18 @@ pub(super) struct CtlArgs {
 /// Calls of `sidebeat ctl`.
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum CtlCommand {
+    /// List open streams
+    List(streams::ListArgs),
+    /// Show a stream, or the closing record of one that ended not long ago
+    Get(streams::StreamArgs),
+    /// Say why a stream ended, and on what evidence
+    Why(streams::StreamArgs),
+    /// Close a stream, or all that match
+    Close(streams::CloseArgs),
+    /// Send a message to a client, or to all that match
+    Send(streams::SendArgs),
+    /// Ask a client for a sign of life and show the round trip
+    Ping(streams::StreamArgs),
     /// Read configuration, certificates and secrets again, all or nothing
     Reload,
     /// Close every stream, spread over time, and take no new ones
@@ -105,6 +120,38 @@ pub(super) enum CtlError {
         /// Undelivered hook events.
         events: u64,
     },
+    /// Nobody knows the stream.
+    #[error("no process knows this stream: it never was, or more than a thousand have ended since")]
+    Unknown,
+    /// The stream had ended before it could be told anything.
+    #[error("{0}")]
+    Ended(String),
+    /// Not everything that matched was done.
+    #[error(
+        "{failed} of {matched} streams could not, had ended before, or did not answer within 5 s"
+    )]
+    Undone {
+        /// How many.
+        failed: u64,
+        /// Of how many.
+        matched: u64,
+    },
+    /// What was to be sent cannot be read.
+    #[error("cannot read the message from {from}: {source}")]
+    Message {
+        /// A file or standard input.
+        from: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A flag that the API would refuse.
+    #[error("--{flag}: {problem}")]
+    Flag {
+        /// Its name.
+        flag: &'static str,
+        /// What to write instead.
+        problem: String,
+    },
     /// Some of several processes failed; each has said so.
     #[error("{failed} of {asked} processes failed")]
     Some {
@@ -158,15 +205,11 @@ impl Session {
         endpoint: &Endpoint,
         method: Method,
         path: &str,
-        body: Option<Value>,
+        content: Content,
     ) -> Result<T, CtlError> {
-        let call = Call {
-            method,
-            path,
-            token: self.token.as_ref(),
-            body,
-        };
-        let answer = endpoint.call(call, CALL_LIMIT).await?;
+        let answer = self
+            .ask(endpoint, method, path, content, CALL_LIMIT)
+            .await?;
         if !answer.status.is_success() {
             return Err(CtlError::Refused {
                 endpoint: endpoint.clone(),
@@ -174,16 +217,40 @@ impl Session {
                 detail: detail(&answer.body),
             });
         }
-        serde_json::from_slice(&answer.body).map_err(|source| CtlError::Foreign {
-            endpoint: endpoint.clone(),
-            source,
-        })
+        read(endpoint, &answer)
+    }
+
+    /// One call to one process, whatever it answers.
+    async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        method: Method,
+        path: &str,
+        content: Content,
+        limit: Duration,
+    ) -> Result<Answer, CtlError> {
+        let call = Call {
+            method,
+            path,
+            token: self.token.as_ref(),
+            content,
+        };
+        Ok(endpoint.call(call, limit).await?)
     }
 
     /// What the process says of itself.
     pub(super) async fn status(&self, endpoint: &Endpoint) -> Result<Status, CtlError> {
-        self.call(endpoint, Method::GET, "/v1/status", None).await
+        let nothing = Content::Nothing;
+        self.call(endpoint, Method::GET, "/v1/status", nothing)
+            .await
     }
+}
+
+fn read<T: DeserializeOwned>(endpoint: &Endpoint, answer: &Answer) -> Result<T, CtlError> {
+    serde_json::from_slice(&answer.body).map_err(|source| CtlError::Foreign {
+        endpoint: endpoint.clone(),
+        source,
+    })
 }
 
 /// The sentence of a problem, or the first line of what is none.
@@ -214,12 +281,18 @@ async fn run(args: CtlArgs, config: Option<&Config>, out: &mut Output) -> Result
     let session = target.open().await?;
     out.json = args.json;
     match args.command {
+        CtlCommand::List(args) => streams::list(&session, args, out).await,
+        CtlCommand::Get(args) => streams::get(&session, &args, out).await,
+        CtlCommand::Why(args) => streams::why(&session, &args, out).await,
+        CtlCommand::Close(args) => streams::close(&session, args, out).await,
+        CtlCommand::Send(args) => streams::send(&session, args, out).await,
+        CtlCommand::Ping(args) => streams::ping(&session, &args, out).await,
         CtlCommand::Drain(options) => drain::drain(&session, &options, out).await,
         CtlCommand::Reload => {
             let mut results = Vec::new();
             for endpoint in &session.endpoints {
                 let report = session
-                    .call(endpoint, Method::POST, "/v1/reload", None)
+                    .call(endpoint, Method::POST, "/v1/reload", Content::Nothing)
                     .await;
                 results.push(report);
             }
@@ -375,23 +448,29 @@ fn status(status: &Status) -> String {
     text
 }
 
-/// Columns as wide as their widest cell; nothing for no rows.
+/// Columns as wide as their widest cell behind an empty line; nothing for no rows.
 fn table<const N: usize>(heads: [&str; N], rows: Vec<[String; N]>) -> String {
     if rows.is_empty() {
         return String::new();
     }
     let mut lines = vec![heads.map(str::to_owned)];
     lines.extend(rows);
-    let mut widths = [0; N];
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
+    format!("\n{}", columns(&lines))
+}
+
+/// Columns as wide as their widest cell.
+fn columns<L: AsRef<[String]>>(lines: &[L]) -> String {
+    let mut widths = Vec::new();
+    for line in lines {
+        widths.resize(widths.len().max(line.as_ref().len()), 0);
+        for (width, cell) in widths.iter_mut().zip(line.as_ref()) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let mut text = String::from("\n");
+    let mut text = String::new();
     for line in lines {
         let mut row = String::new();
-        for (width, cell) in widths.iter().zip(&line) {
+        for (width, cell) in widths.iter().zip(line.as_ref()) {
             let _ = write!(row, "{cell:width$}  ");
         }
         text += row.trim_end();
@@ -415,13 +494,16 @@ mod tests {
         args: CtlArgs,
     }
 
-    fn args(line: &str) -> CtlArgs {
-        let words = std::iter::once("ctl").chain(line.split(' '));
-        Line::try_parse_from(words).unwrap().args
+    pub(super) fn parse(line: &str) -> Result<CtlArgs, clap::Error> {
+        Line::try_parse_from(line.split(' ')).map(|line| line.args)
+    }
+
+    pub(super) fn args(line: &str) -> CtlArgs {
+        parse(&format!("ctl {line}")).unwrap()
     }
 
     /// Runs a line against `plane`.
-    async fn ctl(plane: &Plane, line: &str) -> (Result<(), CtlError>, String) {
+    pub(super) async fn ctl(plane: &Plane, line: &str) -> (Result<(), CtlError>, String) {
         let args = args(&format!("{line} --admin {}", plane.url));
         let mut out = Output::default();
         let result = run(args, None, &mut out).await;

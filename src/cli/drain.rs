@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{Map, Value};
 
 use super::ctl::{self, CtlError, Output, Session, Target};
-use crate::admin::client::Endpoint;
+use crate::admin::client::{Content, Endpoint};
 use crate::admin::control::{DrainReport, State};
 use crate::config::Config;
 
@@ -65,8 +65,8 @@ pub(super) async fn drain(
     }
     let mut results = Vec::new();
     for endpoint in &session.endpoints {
-        let body = Value::Object(body.clone());
-        let report = session.call(endpoint, Method::POST, "/v1/drain", Some(body));
+        let body = Content::Json(Value::Object(body.clone()));
+        let report = session.call(endpoint, Method::POST, "/v1/drain", body);
         results.push(report.await);
     }
     let started: Vec<_> = session

@@ -8,7 +8,7 @@ use clap::Args;
 use http::{Method, StatusCode};
 
 use super::ctl::{self, CtlError, Output, Target};
-use crate::admin::client::{Address, Call, Endpoint};
+use crate::admin::client::{Address, Call, Content, Endpoint};
 use crate::admin::control::State;
 use crate::config::Config;
 
@@ -98,7 +98,7 @@ async fn ready(endpoint: &Endpoint) -> Result<(), CtlError> {
         method: Method::GET,
         path: "/readyz",
         token: None,
-        body: None,
+        content: Content::Nothing,
     };
     let answer = endpoint.call(call, LIMIT).await?;
     if answer.status == StatusCode::OK {
