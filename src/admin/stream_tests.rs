@@ -467,7 +467,7 @@ impl Events {
         client.write_all(request.as_bytes()).await.unwrap();
         let mut events = Self(BufReader::new(client));
         assert_eq!(events.line().await, "HTTP/1.1 200 OK");
-        while events.line().await != "" {}
+        while !events.line().await.is_empty() {}
         events
     }
 
