@@ -324,14 +324,14 @@ def main():
                     reading = measure(work, proxy, place, options)
                     if reading:
                         readings.setdefault(name, {}).setdefault(proxy or "direct", []).append(reading)
-            row(name, work, readings[name], proxies)
+            row(name, work, readings[name], proxies, judge=not options.quick)
     if options.json:
         about = {"machine": platform.platform(), "cpus": os.cpu_count(), "load": os.getloadavg(), "repeat": options.repeat, "scale": options.scale}
         pathlib.Path(options.json).write_text(json.dumps({"about": about, "readings": readings}, indent=1))
 
 
-def row(name, work, by_proxy, proxies):
-    """Prints one line: the median cost of each, our ratio to the best peer of each repetition, and what the targets say to it."""
+def row(name, work, by_proxy, proxies, judge):
+    """Prints one line: the median cost of each, our ratio to the best peer of each repetition, and what the targets say to it (nothing that is too quick to be judged)."""
     cost = {proxy: statistics.median(reading["cost"] for reading in by_proxy[proxy]) for proxy in proxies if proxy in by_proxy}
     words = [f"{name:11}"] + [f"{proxy} {cost[proxy]:.4g}" for proxy in cost]
     words[1:1] = [f"[{work.unit[0]}]"]
@@ -343,7 +343,9 @@ def row(name, work, by_proxy, proxies):
         if idle:
             words.append("CPU not full: " + ", ".join(idle))
     peers = [proxy for proxy in cost if proxy in PEERS]
-    if "sidebeat" in cost and work.memory:
+    if not judge:
+        pass
+    elif "sidebeat" in cost and work.memory:
         words.append(verdict(cost["sidebeat"], work))
     elif "sidebeat" in cost and peers:
         best = min(peers, key=cost.get)
