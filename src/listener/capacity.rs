@@ -10,8 +10,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// addresses at once and for resolvers.
 const BASE: usize = 40;
 
-/// Admin and telemetry: a few scrapers, probes and people.
-const PLANES: usize = 32;
+/// Admin and telemetry take 128 connections each; where descriptors are few, a sixteenth of them must do, which is
+/// enough for scrapers, probes and people.
+const PLANES: usize = 256;
 
 /// Requests that one hook has under way at most.
 const HOOK: usize = 16;
@@ -57,8 +58,9 @@ pub struct Needs {
 impl Capacity {
     /// Shares out `descriptors`. A limit too small for our own needs leaves a single pair.
     pub fn new(descriptors: usize, needs: Needs) -> Self {
-        let own =
-            BASE + PLANES + HOOK * needs.hooks + needs.workers * (WORKER + 2 * needs.listeners);
+        let planes = PLANES.min(descriptors / 16);
+        let workers = needs.workers * (WORKER + 2 * needs.listeners);
+        let own = BASE + planes + HOOK * needs.hooks + workers;
         let own_room = (descriptors / 32).clamp(OWN_ROOM.0, OWN_ROOM.1);
         Self {
             pairs: (descriptors.saturating_sub(own + own_room) / 2).max(1),
@@ -165,7 +167,7 @@ mod tests {
     fn what_is_shared_out_fits_the_limit() {
         for descriptors in [256, 1024, 20_000, 1 << 20, 1 << 30, usize::MAX] {
             let capacity = Capacity::new(descriptors, NEEDS);
-            let own = BASE + PLANES + HOOK + 2 * (WORKER + 4);
+            let own = BASE + PLANES.min(descriptors / 16) + HOOK + 2 * (WORKER + 4);
             let guests = || NEEDS.workers * capacity.guests_of_worker();
             assert!(own + guests() <= descriptors, "{descriptors}");
             if descriptors <= 20_000 {
