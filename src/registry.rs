@@ -22,6 +22,8 @@ use index::{Index, Place, Places};
 use record::Ended;
 pub use selector::{PARAMETERS, Selector};
 
+use crate::hook::Hooks;
+
 /// How many closing records are kept for the API.
 const RECENT: usize = 1000;
 
@@ -35,6 +37,8 @@ pub struct Registry {
     inner: Mutex<Inner>,
     /// What happens here, live.
     pub feed: Feed,
+    /// Their log has to know who a client is now.
+    hooks: Option<Hooks>,
 }
 
 #[derive(Default)]
@@ -75,6 +79,14 @@ pub enum Rebound {
 }
 
 impl Registry {
+    /// An empty one; changes of identity are told to `hooks`.
+    pub fn new(hooks: Hooks) -> Self {
+        Self {
+            hooks: Some(hooks),
+            ..Self::default()
+        }
+    }
+
     /// Enters an open stream; `entered` runs before anybody can see it leave, so that events keep their order.
     pub fn enter(&self, entry: Arc<Entry>, entered: impl FnOnce()) {
         let mut inner = self.lock();
@@ -133,6 +145,9 @@ impl Registry {
         inner.forget_words(&entry.identity(), place);
         inner.learn_words(&new, place);
         entry.set_identity(new);
+        if let Some(hooks) = &self.hooks {
+            hooks.rebound(entry);
+        }
         self.feed
             .publish(|| Happening::Bound(Arc::new(entry.record())));
     }

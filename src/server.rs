@@ -65,7 +65,7 @@ impl Shared {
         Arc::new(Self {
             metrics,
             health,
-            registry: Arc::default(),
+            registry: Arc::new(Registry::new(hooks.clone())),
             hooks,
             refuses: AtomicBool::new(false),
             drain_code: AtomicU16::new(drain.close_code),

@@ -1,6 +1,7 @@
 """state_dir: what the hooks are told across crashes, on a full disk, and when the directory is not ours."""
 
 import contextlib
+import json
 import os
 import signal
 import stat
@@ -66,6 +67,12 @@ def test_streams_open_when_the_process_is_killed_are_reported_by_the_next_one(ap
         open_streams = [open_tcp(sidebeat, app) for _ in range(3)]
         close(*open_streams.pop())
         until(lambda: len(distinct(hooks, ".closed")) == 1, what="the closed hook")
+        until(lambda: len(distinct(hooks, ".opened")) == 3, what="the opened hooks")
+        (closed,) = distinct(hooks, ".closed")
+        first = next(event["subject"] for event in distinct(hooks, ".opened") if event["subject"] != closed["subject"])
+        body = json.dumps({"uid": "late", "tags": ["vip"]}).encode()
+        status, _, _ = sidebeat.get(f"/v1/streams/{first}", method="PATCH", body=body, headers={"content-type": "application/json"})
+        assert status == 200
         settled(sidebeat)
         kill(sidebeat)
     with run(app, hooks, tmp_path, state) as sidebeat:
@@ -75,6 +82,8 @@ def test_streams_open_when_the_process_is_killed_are_reported_by_the_next_one(ap
         assert len(opened) == 3 and {event["subject"] for event in closed} == opened
         crashed = [event["data"] for event in closed if event["data"]["reason"] == "sidecar_crash"]
         assert len(crashed) == len(closed) - 1 == 2
+        (bound,) = [data for data in crashed if data["id"] == first]
+        assert (bound["uid"], bound["uid_source"], bound["tags"]) == ("late", "api", ["vip"])
         first, second = distinct(hooks, ".started")
         assert second["data"]["recovered"] == 2
         assert first["source"].endswith(second["data"]["former_boot_id"])
