@@ -219,9 +219,25 @@ impl<C: Io, U: Io> Relay<C, U> {
                 continue;
             } else {
                 self.send_close(to, cx);
+                if offended && self.writing[to as usize] != Writing::Ended {
+                    // A client library that sees Close and FIN at once drops what it was about to say.
+                    self.writing[to as usize] = Writing::Passing;
+                }
             }
             self.forget(from);
         }
+        let hears_out = self
+            .closing
+            .as_ref()
+            .is_some_and(|closing| closing.last_words.is_some());
+        if let Some(offender) = fault.filter(|_| offended && !hears_out) {
+            self.finish(offender.other());
+        }
+    }
+
+    /// Nothing follows what waits for `end`, but the end.
+    fn finish(&mut self, end: End) {
+        self.writing[end as usize] = self.writing[end as usize].then(Ending::Fin);
     }
 
     /// Writes our Close to `to`, if this cause has one for it, with FIN right behind it.
@@ -265,6 +281,15 @@ impl<C: Io, U: Io> Relay<C, U> {
 
     fn stopped_in_closing(&mut self, from: End, stop: Stop, cx: &mut Context<'_>) {
         let to = from.other();
+        if !matches!(stop, Stop::WriteFailed(_))
+            && let Some(closing) = &mut self.closing
+            && closing
+                .last_words
+                .take_if(|(offender, _)| *offender == to)
+                .is_some()
+        {
+            self.finish(from);
+        }
         match stop {
             Stop::Eof => self.reading[from as usize] = Reading::Ended,
             Stop::ReadFailed(_) => {
@@ -277,7 +302,7 @@ impl<C: Io, U: Io> Relay<C, U> {
                 return self.forget(from);
             }
             Stop::Close { .. } => {
-                self.writing[from as usize] = self.writing[from as usize].then(Ending::Fin);
+                self.finish(from);
                 self.forget(from);
             }
             Stop::Violated(_) | Stop::Boundary => self.forget(from),
@@ -285,7 +310,7 @@ impl<C: Io, U: Io> Relay<C, U> {
         if self.writing[to as usize] == Writing::Finishing && self.edge(to) != Edge::Inside {
             return self.send_close(to, cx);
         }
-        self.writing[to as usize] = self.writing[to as usize].then(Ending::Fin);
+        self.finish(to);
     }
 
     fn close(&mut self, cause: Cause, awaited: Option<End>, now: Time) {
@@ -302,14 +327,17 @@ impl<C: Io, U: Io> Relay<C, U> {
     fn hear_out(&mut self, to: End, now: Time) {
         self.writing[to as usize] = Writing::Finishing;
         self.wish(to, Some(Wish::LastWords));
+        // Half of the whole time at most: the offender may need the rest to answer its Close.
+        let patience = LAST_WORDS.min(self.terms.policy.close_timeout / 2);
         if let Some(closing) = &mut self.closing {
-            let until = now.saturating_add(LAST_WORDS).min(closing.until);
-            closing.last_words = Some((to, until));
+            closing.last_words = Some((to, now.saturating_add(patience)));
         }
     }
 
     /// The other side said nothing final in time: what it is saying may end with its frame.
     fn cut_short(&mut self, to: End, cx: &mut Context<'_>) {
+        self.finish(to.other());
+        cx.waker().wake_by_ref();
         if self.writing[to as usize] != Writing::Finishing {
             return;
         }
@@ -318,7 +346,6 @@ impl<C: Io, U: Io> Relay<C, U> {
         } else {
             self.forget(to.other());
             self.send_close(to, cx);
-            cx.waker().wake_by_ref();
         }
     }
 
@@ -336,7 +363,7 @@ impl<C: Io, U: Io> Relay<C, U> {
         if let Err(error) = released {
             return self.broke(to, error);
         }
-        self.writing[to as usize] = self.writing[to as usize].then(Ending::Fin);
+        self.finish(to);
         let first = *self.first_fin.get_or_insert(from);
         if self.reading[to as usize] != Reading::Ended {
             return self.live.entry.figures.set_half_closed();

@@ -194,6 +194,7 @@ fn a_violation_is_1002_to_both_and_names_who() {
             bench.client.hear().await,
             Heard::Close(Some(1002), "protocol_error".into())
         );
+        assert_eq!(bench.app.hear().await, Heard::Fin);
         let (record, _) = bench.closed().await;
         assert!(
             record.detail.as_deref().unwrap().starts_with("client: "),
