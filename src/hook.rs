@@ -19,18 +19,18 @@ mod metrics;
 mod pace;
 mod queue;
 mod schema;
+mod shared;
 pub mod sign;
 mod trouble;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use indexmap::IndexMap;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -43,12 +43,11 @@ pub use self::log::LogError;
 pub use self::metrics::HookMetrics;
 pub use self::schema::schema;
 
-use self::deliver::{Delivery, Offer};
+use self::deliver::Delivery;
 use self::dispatch::{Command, LogLine, dispatch};
-use self::endpoint::Endpoint;
-use self::event::Message;
 use self::log::{BoundEntry, Log};
-use self::queue::{CAPACITY, Rules};
+use self::queue::CAPACITY;
+use self::shared::Shared;
 use crate::config::{self, EventKind};
 use crate::registry::{Entry, UidSource};
 
@@ -64,29 +63,6 @@ const LAST_WRITE: Duration = Duration::from_millis(250);
 pub struct Hooks {
     shared: Arc<Shared>,
     intake: UnboundedSender<Command>,
-}
-
-struct Shared {
-    metrics: HookMetrics,
-    runtime: Handle,
-    /// With a `state_dir`.
-    log: Option<LogLine>,
-    /// The configured hooks and what each wants.
-    routes: ArcSwap<Vec<Route>>,
-    /// Every hook that has a task: the configured ones, and removed ones that still have events. Held while events
-    /// are handed on, so that a hook is not removed between the look at the routes and the push.
-    deliveries: Mutex<Vec<Arc<Delivery>>>,
-    /// Events emitted and not yet in the queues.
-    pending: AtomicUsize,
-    /// Notified when nothing is pending, a queue is empty or a hook is disabled.
-    progress: Arc<Notify>,
-}
-
-/// A hook and the events that it wants.
-struct Route {
-    delivery: Arc<Delivery>,
-    events: Vec<EventKind>,
-    listeners: Option<Vec<String>>,
 }
 
 impl Hooks {
@@ -251,144 +227,6 @@ impl Hooks {
             .map(|delivery| delivery.status())
             .collect()
     }
-}
-
-impl Shared {
-    /// Makes `hooks` the configured ones, all or nothing.
-    fn configure(
-        self: &Arc<Self>,
-        hooks: &IndexMap<String, config::Hook>,
-    ) -> Result<(), HookError> {
-        let mut opened = Vec::with_capacity(hooks.len());
-        for (name, hook) in hooks {
-            opened.push((name, hook, Arc::new(Endpoint::open(name, hook)?)));
-        }
-        let mut deliveries = self.deliveries();
-        let mut former = std::mem::take(&mut *deliveries);
-        let mut routes = Vec::with_capacity(opened.len());
-        for (name, hook, endpoint) in opened {
-            let place = former
-                .iter()
-                .position(|delivery| **delivery.name() == **name);
-            let known = place.map(|place| former.remove(place));
-            let delivery = self.delivery(name, hook, endpoint, known);
-            deliveries.push(delivery.clone());
-            routes.push(Route {
-                delivery,
-                events: hook.events.clone(),
-                listeners: hook.listeners.clone(),
-            });
-        }
-        self.routes.store(Arc::new(routes));
-        former.iter().for_each(|delivery| delivery.retire());
-        deliveries.append(&mut former);
-        Ok(())
-    }
-
-    /// The hook of this name with its queue, or a new one.
-    fn delivery(
-        self: &Arc<Self>,
-        name: &str,
-        hook: &config::Hook,
-        endpoint: Arc<Endpoint>,
-        known: Option<Arc<Delivery>>,
-    ) -> Arc<Delivery> {
-        let rules = Rules {
-            rate: hook.rate,
-            give_up_after: hook.give_up_after,
-        };
-        let series = self.metrics.hook(name, &hook.events);
-        if let Some(known) = known
-            && known.configure(&endpoint, rules)
-        {
-            return known;
-        }
-        let delivery = Delivery::new(name, endpoint, rules, series, self);
-        let delivery = Arc::new(delivery);
-        self.runtime.spawn(self.clone().deliver(delivery.clone()));
-        delivery
-    }
-
-    /// Runs a hook to its end and strikes it off.
-    async fn deliver(self: Arc<Self>, delivery: Arc<Delivery>) {
-        delivery.run().await;
-        let mut deliveries = self.deliveries();
-        deliveries.retain(|other| !Arc::ptr_eq(other, &delivery));
-        // A reload may have brought the name back meanwhile.
-        if deliveries
-            .iter()
-            .all(|other| other.name() != delivery.name())
-        {
-            delivery.forget();
-        }
-    }
-
-    /// Puts an event into the queues of the hooks that want it.
-    fn hand_on(&self, message: &Arc<Message>) {
-        let _held = self.deliveries();
-        for route in self.routes.load().iter() {
-            if route.wants(message.kind, message.listener.as_deref()) {
-                route.delivery.push(message.clone());
-            }
-        }
-    }
-
-    /// The names of the hooks that want such an event.
-    fn wanting(&self, kind: EventKind, listener: Option<&str>) -> Vec<Arc<str>> {
-        let routes = self.routes.load();
-        let wanting = routes.iter().filter(|route| route.wants(kind, listener));
-        wanting.map(|route| route.delivery.name().clone()).collect()
-    }
-
-    /// Offers an event that is in the log to a hook; `None` if there is no such hook any more.
-    fn offer(&self, hook: &str, message: &Arc<Message>) -> Option<Offer> {
-        let deliveries = self.deliveries();
-        let delivery = deliveries
-            .iter()
-            .find(|delivery| **delivery.name() == *hook);
-        delivery.map(|delivery| delivery.offer(message))
-    }
-
-    /// The hook of this name, configured or on its way out.
-    fn delivery_of(&self, hook: &str) -> Option<Arc<Delivery>> {
-        let deliveries = self.deliveries();
-        let mut named = deliveries
-            .iter()
-            .filter(|delivery| **delivery.name() == *hook);
-        named.next().cloned()
-    }
-
-    fn unsettled(&self, of: impl Fn(&Delivery) -> usize) -> usize {
-        let pending = self.pending.load(Ordering::Acquire);
-        let deliveries = self.deliveries();
-        pending
-            + deliveries
-                .iter()
-                .map(|delivery| of(delivery))
-                .sum::<usize>()
-    }
-
-    fn deliveries(&self) -> MutexGuard<'_, Vec<Arc<Delivery>>> {
-        self.deliveries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Route {
-    fn wants(&self, kind: EventKind, listener: Option<&str>) -> bool {
-        self.events.contains(&kind)
-            && match (&self.listeners, listener) {
-                (Some(listeners), Some(listener)) => listeners.iter().any(|name| name == listener),
-                (None, _) | (_, None) => true,
-            }
-    }
-}
-
-/// Lets the tasks of all hooks end.
-fn retire_all(shared: &Shared) {
-    let deliveries = shared.deliveries();
-    deliveries.iter().for_each(|delivery| delivery.retire());
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! One hook at work: a task that sends what its queue allows and tells it how each try went.
 
+mod spill;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,13 +11,15 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::Shared;
+pub(super) use self::spill::{Offer, Origin};
+use super::shared::Shared;
+
 use super::clock::{Clock, rfc3339, seconds};
 use super::dispatch::LogLine;
 use super::endpoint::{Endpoint, Outcome};
 use super::event::Message;
 use super::metrics::{Series, Settled};
-use super::queue::{CAPACITY, LONGEST_WAIT, Queue, Rules, Step, Ticket};
+use super::queue::{CAPACITY, Queue, Rules, Step, Ticket};
 use super::trouble::{Notice, Trouble};
 use crate::config::EventKind;
 
@@ -61,21 +65,6 @@ struct State {
     spilled: usize,
     /// Whether the log was asked for some of them.
     refilling: bool,
-}
-
-/// What became of an event that was offered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Offer {
-    Taken,
-    /// It has to be kept until the queue has room.
-    Spilled,
-}
-
-/// Which process an event is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
-    Own,
-    Former,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -129,61 +118,6 @@ impl Delivery {
         self.series.queued(message.kind);
         let occurred = self.clock.place(message.at);
         self.enqueue(self.state(), message, occurred);
-    }
-
-    /// Queues an event that is in the log, unless others wait there already or the queue is full.
-    pub(super) fn offer(&self, message: &Arc<Message>) -> Offer {
-        self.series.queued(message.kind);
-        let occurred = self.clock.place(message.at);
-        let mut state = self.state();
-        if state.spilled > 0 || state.queue.len() >= CAPACITY {
-            state.spilled += 1;
-            self.show(&state);
-            return Offer::Spilled;
-        }
-        self.enqueue(state, message.clone(), occurred);
-        Offer::Taken
-    }
-
-    /// Counts an event that waits in the log.
-    pub(super) fn spill(&self, kind: EventKind) {
-        self.series.queued(kind);
-        self.state().spilled += 1;
-    }
-
-    /// Whether the queue takes an event back from the log. If it does not, it asks again when it does.
-    pub(super) fn has_room(&self) -> bool {
-        let mut state = self.state();
-        let room = state.spilled > 0 && state.queue.len() < CAPACITY;
-        state.refilling = room;
-        room
-    }
-
-    /// Queues an event that waited in the log. One of a former process is tried however old it is: nobody tried while
-    /// there was no process.
-    pub(super) fn take_back(&self, message: Arc<Message>, origin: Origin) {
-        let mut occurred = self.clock.place(message.at);
-        let mut state = self.state();
-        state.spilled = state.spilled.saturating_sub(1);
-        if origin == Origin::Former {
-            let youngest = state.rules.give_up_after.saturating_sub(LONGEST_WAIT);
-            occurred = occurred.max(self.clock.now().saturating_sub(youngest));
-        }
-        self.enqueue(state, message, occurred);
-    }
-
-    /// An event that waited in the log is lost.
-    pub(super) fn lose(&self, kind: Option<EventKind>) {
-        let mut state = self.state();
-        state.spilled = state.spilled.saturating_sub(1);
-        if let Some(kind) = kind {
-            self.series.settled(kind, Settled::Dropped);
-        }
-        let notice = state.trouble.lost(self.clock.now());
-        self.tell(&state, notice);
-        self.show(&state);
-        drop(state);
-        self.changed.notify_one();
     }
 
     fn enqueue(&self, mut state: MutexGuard<'_, State>, message: Arc<Message>, occurred: Duration) {

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::event::{Event, Message};
 use super::log::BoundEntry;
 use super::metrics::Settled;
-use super::{Shared, retire_all};
+use super::shared::{Shared, retire_all};
 
 /// In the order in which it happened.
 pub(super) enum Command {

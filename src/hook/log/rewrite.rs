@@ -8,7 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::directory::{head, options};
-use super::store::{Place, Store, is_full};
+use super::store::{Place, Store};
+use super::write::is_full;
 
 /// A rewrite is thought of when the file has grown by this much: twenty thousand events.
 const LEAST_GROWTH: u64 = 32 * 1024 * 1024;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::Writer;
 use super::store::Stored;
+use super::writer::Writer;
 use crate::hook::deliver::{Offer, Origin};
 use crate::hook::event::Message;
 

@@ -4,11 +4,13 @@ mod damage;
 mod model;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tempfile::TempDir;
 
+use crate::config::EventKind;
+use crate::hook::event::Message;
 use crate::hook::queue::Keys;
 
 use super::directory::Directory;

@@ -139,7 +139,7 @@ impl World {
                 self.store.commit().unwrap();
                 // Without anything dead in it there is nothing to gain.
                 if let Err(error) = self.store.rewrite_in_place() {
-                    assert!(super::super::store::is_full(&error), "{error}");
+                    assert!(super::super::write::is_full(&error), "{error}");
                 }
                 self.on_disk = self.now.clone();
             }
@@ -261,7 +261,7 @@ fn a_log_at_its_bound_takes_no_more_until_something_is_settled() {
     store.event(&mut first, &hook);
     store.commit().unwrap();
     let really_live = store.live;
-    store.live = super::super::store::LIVE_BOUND;
+    store.live = super::super::write::LIVE_BOUND;
     let mut second = message(EventKind::Draining, None);
     store.event(&mut second, &hook);
     let error = store.commit().unwrap_err().to_string();
