@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::entry::Entry;
-use super::identity::{TAG_MAX, UID_MAX, is_word};
+use super::identity::{TAG_MAX, TAGS_MAX, UID_MAX, is_word};
 use crate::config::parse_duration;
 use crate::proto::cause::End;
 
@@ -37,10 +37,10 @@ impl Selector {
             "listener" => once(&mut self.listener, word(value, usize::MAX)?),
             "uid" => once(&mut self.uid, word(value, UID_MAX)?),
             "tag" => {
-                let tag = word(value, TAG_MAX)?;
-                if !self.tags.contains(&tag) {
-                    self.tags.push(tag);
+                if self.tags.len() == TAGS_MAX {
+                    return Err(format!("a stream has at most {TAGS_MAX} tags"));
                 }
+                self.tags.push(word(value, TAG_MAX)?);
                 Ok(())
             }
             "client" => once(&mut self.client, network(value)?),
@@ -128,7 +128,6 @@ mod tests {
             ("uid", "42"),
             ("tag", "room:7"),
             ("tag", "a,b"),
-            ("tag", "room:7"),
             ("client", "10.0.0.0/8"),
             ("idle_over", "30s"),
             ("age_over", "1h30m"),
@@ -148,7 +147,8 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused() {
         let long = "x".repeat(129);
-        let bad: [&[(&str, &str)]; 16] = [
+        let bad: [&[(&str, &str)]; 17] = [
+            &[("tag", "x"); TAGS_MAX + 1],
             &[("listener", "")],
             &[("uid", "")],
             &[("uid", &long)],

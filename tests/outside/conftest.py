@@ -1,8 +1,15 @@
+import json
+import pathlib
+import subprocess
+import sys
+
 import pytest
 
 from harness.certs import Authority
 from harness.hooks import Hooks
 from harness.wire import App
+
+HERE = pathlib.Path(__file__).resolve().parent
 
 
 @pytest.fixture
@@ -34,3 +41,13 @@ def pytest_generate_tests(metafunc):
     if count > 1:
         metafunc.fixturenames.append("repetition")
         metafunc.parametrize("repetition", range(count))
+
+
+@pytest.fixture
+def app_process():
+    """The port of an app in a process of its own, which echoes WebSocket messages."""
+    app = subprocess.Popen([sys.executable, "-m", "harness.peer", "app", "ws"], cwd=HERE, stdout=subprocess.PIPE)
+    yield json.loads(app.stdout.readline())["port"]
+    app.kill()
+    app.wait()
+    app.stdout.close()
