@@ -115,15 +115,14 @@ impl Dialer {
             source,
         })?;
         let connected = connect_any(interleave(addresses), ATTEMPT_DELAY).await;
-        let mut tcp = connected.map_err(|failure| DialError::Connect {
+        let (mut tcp, peer) = connected.map_err(|failure| DialError::Connect {
             address: failure
                 .address
                 .map_or_else(|| self.display_address(), |address| address.to_string()),
             source: failure.source,
         })?;
         tune_upstream(&tcp, self.user_timeout);
-        let peer = tcp.peer_addr().map(canonical);
-        let address = peer.map_or_else(|_| self.display_address(), |peer| peer.to_string());
+        let address = canonical(peer).to_string();
         write_preamble(&mut tcp, preamble, &address).await?;
         let leg = match &self.tls {
             None => Leg::Tcp(tcp),
@@ -197,6 +196,9 @@ fn interleave(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     }
 }
 
+/// A connection and whom it reached.
+type Connected = (TcpStream, SocketAddr);
+
 #[derive(Debug)]
 struct Failure {
     /// `None` if there was no address to try.
@@ -205,7 +207,7 @@ struct Failure {
 }
 
 /// RFC 8305 5: the first connection wins; the next address begins when one fails or after `delay`.
-async fn connect_any(addresses: Vec<SocketAddr>, delay: Duration) -> Result<TcpStream, Failure> {
+async fn connect_any(addresses: Vec<SocketAddr>, delay: Duration) -> Result<Connected, Failure> {
     let mut failure = Failure {
         address: None,
         source: io::Error::new(io::ErrorKind::NotFound, "the name has no address"),
@@ -220,7 +222,7 @@ async fn connect_any(addresses: Vec<SocketAddr>, delay: Duration) -> Result<TcpS
         }
         tokio::select! {
             ended = first_of(&mut running) => match ended {
-                Ok(tcp) => return Ok(tcp),
+                Ok(connected) => return Ok(connected),
                 Err(error) => failure = error,
             },
             () = tokio::time::sleep(delay), if waiting.len() > 0 => {}
@@ -228,12 +230,14 @@ async fn connect_any(addresses: Vec<SocketAddr>, delay: Duration) -> Result<TcpS
     }
 }
 
-async fn attempt(address: SocketAddr) -> Result<TcpStream, Failure> {
-    let connected = TcpStream::connect(address).await;
-    connected.map_err(|source| Failure {
-        address: Some(address),
-        source,
-    })
+async fn attempt(address: SocketAddr) -> Result<Connected, Failure> {
+    match TcpStream::connect(address).await {
+        Ok(tcp) => Ok((tcp, address)),
+        Err(source) => Err(Failure {
+            address: Some(address),
+            source,
+        }),
+    }
 }
 
 /// What the first of `running` to end yields; it is taken out. Pending for ever on none.
@@ -351,7 +355,7 @@ mod tests {
         let (_socket, dead) = refusing();
         // Waiting for this delay would outlast the test run.
         let tcp = connect_any(vec![dead, address], Duration::MAX).await;
-        assert_eq!(tcp.unwrap().peer_addr().unwrap(), address);
+        assert_eq!(tcp.unwrap().0.peer_addr().unwrap(), address);
     }
 
     #[tokio::test]
@@ -361,7 +365,7 @@ mod tests {
         let delay = Duration::from_millis(20);
         let started = tokio::time::Instant::now();
         let tcp = connect_any(vec![silent, address], delay).await;
-        assert_eq!(tcp.unwrap().peer_addr().unwrap(), address);
+        assert_eq!(tcp.unwrap().0.peer_addr().unwrap(), address);
         assert!(started.elapsed() >= delay);
     }
 
@@ -374,7 +378,7 @@ mod tests {
         // is room in the queue.
         let emptied = async { queue.0.accept().unwrap() };
         let (connected, _) = tokio::join!(connecting, emptied);
-        assert_eq!(connected.unwrap().peer_addr().unwrap(), slow);
+        assert_eq!(connected.unwrap().0.peer_addr().unwrap(), slow);
     }
 
     #[tokio::test]
