@@ -23,12 +23,12 @@ from harness.wire import CLOSE, TEXT, Client
 
 HERE = pathlib.Path(__file__).resolve().parent
 
-# One browser for all of them: it takes longer to start than to run a test.
-pytestmark = [pytest.mark.xdist_group("chromium"), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
 def browser():
+    """One for all tests of a process: it takes longer to start than a test to run."""
     browser = Browser()
     yield browser
     browser.quit()
@@ -45,12 +45,13 @@ def crowd_app():
 
 
 class Reader:
-    """A client that answers pings and notes what it reads."""
+    """A client that answers pings, notes what it reads, and ends when it is closed."""
 
     def __init__(self, at, path, **client):
         self.wire = Client(at, **client)
         self.wire.open(path)
         self.wire.opened(PATIENCE)
+        self.address = self.wire.address
         self.heard, self.closed = [], None
         self.thread = threading.Thread(target=self.read, daemon=True)
         self.thread.start()
@@ -64,7 +65,7 @@ class Reader:
                     self.heard.append(frame.payload.decode())
                 elif frame.opcode == CLOSE:
                     self.closed = (int.from_bytes(frame.payload[:2]), frame.payload[2:].decode())
-                    return
+                    return self.wire.close()
 
 
 def silent(at, path):
@@ -120,9 +121,9 @@ def test_a_stream_is_shown_asked_told_and_closed(browser, crowd_app):
         watch(browser, sidebeat)
         listen_to_notes(browser)
         reader = Reader(sidebeat.at("chat"), "/?uid=ann")
-        cells = browser.wait(lambda: row(browser, reader.wire.address), what="the stream is shown")
+        cells = browser.wait(lambda: row(browser, reader.address), what="the stream is shown")
         assert [cells[1], re.findall(r"room:7|beta", cells[2]), cells[3]] == ["ann", ["room:7", "beta"], "chat"], cells
-        browser.wait(lambda: row(browser, reader.wire.address)[7].endswith(" ms"), what="the round trip of a ping")
+        browser.wait(lambda: row(browser, reader.address)[7].endswith(" ms"), what="the round trip of a ping")
         browser.wait(lambda: browser.text("#t-median").endswith(" ms") and browser.find("#trips rect.bar"), what="the chart of round trips")
         assert browser.text("#state") == "Running"
         assert browser.text("#t-open") == "1"
@@ -131,7 +132,7 @@ def test_a_stream_is_shown_asked_told_and_closed(browser, crowd_app):
         note(browser, "The client answered after ")
 
         browser.click("#streams button", "Message")
-        assert f"{reader.wire.address}, uid ann, listener chat" in browser.text("#message-who")
+        assert f"{reader.address}, uid ann, listener chat" in browser.text("#message-who")
         browser.click("#message-no")
         browser.click("#streams button", "Message")
         browser.type("#message", "hello from the page")
@@ -141,7 +142,7 @@ def test_a_stream_is_shown_asked_told_and_closed(browser, crowd_app):
         assert reader.heard == ["hello from the page"], "the first dialog sent nothing"
 
         browser.click("#streams button", "Close")
-        assert f"{reader.wire.address}, uid ann, listener chat" in browser.text("#close-who")
+        assert f"{reader.address}, uid ann, listener chat" in browser.text("#close-who")
         browser.click("#close-no")
         sidebeat.wait_metric(1, "streams_active")
         browser.click("#streams button", "Close")
@@ -151,9 +152,9 @@ def test_a_stream_is_shown_asked_told_and_closed(browser, crowd_app):
         browser.click("#close-yes")
         note(browser, "The stream is closed")
         until(lambda: reader.closed == (4001, "logged out"), PATIENCE)
-        browser.wait(lambda: row(browser, reader.wire.address) is None, what="it is gone from the table")
+        browser.wait(lambda: row(browser, reader.address) is None, what="it is gone from the table")
         closed = browser.wait(lambda: browser.texts("#closed tr:first-child td"), what="it is among the ended")
-        assert closed[1:5] == [reader.wire.address, "ann", "chat", "Closed by an administrator"], closed
+        assert closed[1:5] == [reader.address, "ann", "chat", "Closed by an administrator"], closed
         assert sidebeat.closed() == {"admin_close": 1}
 
 
@@ -161,11 +162,13 @@ def test_a_silent_client_is_shown_to_its_end_with_the_evidence(browser, crowd_ap
     with Sidebeat({"chat": chat(crowd_app)}) as sidebeat, browser.tab():
         watch(browser, sidebeat)
         client = silent(sidebeat.at("chat"), "/?uid=bob")
-        browser.wait(lambda: (row(browser, client.address) or [""] * 9)[7] == "not answered yet", what="its ping")
+        address = client.address
+        browser.wait(lambda: (row(browser, address) or [""] * 9)[7] == "not answered yet", what="its ping")
         sidebeat.write({**sidebeat.config, "listeners": {"chat": chat(crowd_app, idle_limit="4s")}})
         assert sidebeat.get("/v1/reload", method="POST", within=PATIENCE)[0] == 200
         closed = browser.wait(lambda: browser.texts("#closed tr:first-child td"), what="it is among the ended")
-        assert closed[1:4] == [client.address, "bob", "chat"]
+        client.close()
+        assert closed[1:4] == [address, "bob", "chat"]
         why = r"The client was silent; nothing heard for \d+\.\d s; pings at \d.* and \d+\.\d s unanswered; closed \d+ ms late"
         assert re.fullmatch(why, closed[4]), closed
         browser.wait(lambda: "The client was silent: 1" in browser.text("#ends-legend"))
@@ -351,11 +354,12 @@ def test_the_picture_in_the_readme(browser, crowd_app, hooks, authority, tmp_pat
         names = ["ann", "bela", "chiara", "dmitri", "emre", "fatou", "goran", "hana", "ines", "jun"]
         readers = [Reader(sidebeat.at("chat"), f"/?uid={name}", tls=authority.client()) for name in names]
         readers += [Reader(sidebeat.at("sensors"), f"/?uid=meter-{n}") for n in range(3)]
-        silent(sidebeat.at("sensors"), "/?uid=meter-3")
+        readers.append(silent(sidebeat.at("sensors"), "/?uid=meter-3"))
         for gone in readers[8:10]:
             gone.wire.send_close(1000, "bye")
         browser.wait(lambda: "The client closed: 2" in browser.text("#ends-legend"))
         browser.wait(lambda: any(text.startswith("The client was silent; ") for text in browser.texts("#closed td.wide")), what="the silent one is closed")
+        readers.pop().close()
         assert sidebeat.get("/v1/streams?uid=hana&code=4001&reason=logged%20out", method="DELETE")[0] == 200
         for words in ("The client closed: 2", "The client was silent: 1", "Closed by an administrator: 1"):
             browser.wait(lambda words=words: words in browser.text("#ends-legend"), what=words)
