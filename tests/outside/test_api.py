@@ -10,9 +10,10 @@ import subprocess
 
 import pytest
 
+from harness.netns import Network
 from harness.sidebeat import Sidebeat, binary, listener
 from harness.wait import until
-from harness.wire import TEXT, Client, answer_101, open_ws
+from harness.wire import TEXT, App, Client, answer_101, open_ws
 
 LONG = {"idle_limit": "10m"}
 FORGEABLE = {"query": "uid", "header": "x-user", "cookie": "sid", "first_message": "whole"}
@@ -148,37 +149,43 @@ def test_why_is_a_sentence_with_its_evidence(app):
         outer.close()
 
 
-def test_a_name_with_several_addresses_is_several_processes(app, tmp_path):
-    def chat(name):
-        return {"listeners": {"chat": listener("ws", app.url("ws"), identity=[{"query": "uid"}], heartbeat=LONG)}, "admin": {"listen": name}}
+@pytest.mark.root
+def test_a_name_with_several_addresses_is_several_processes(tmp_path):
+    hosts, token = tmp_path / "hosts", tmp_path / "token"
+    token.write_text("s3cret\n")
+    with contextlib.ExitStack() as stack:
+        net = stack.enter_context(Network("a", "b"))
+        addresses = list(net.gateway.values())
+        hosts.write_text("".join(f"{address} sidebeat.internal\n" for address in addresses))
+        app = stack.enter_context(App(netns=net.middle))
+        chat = {"chat": listener("ws", app.url("ws"), identity=[{"query": "uid"}], heartbeat=LONG)}
+        first, second = (
+            stack.enter_context(Sidebeat(chat, netns=net.middle, admin={"listen": f"{address}:9600", "token_file": str(token)})) for address in addresses
+        )
 
-    hosts = tmp_path / "hosts"
-    hosts.write_text("127.0.0.1 localhost sidebeat.internal\n127.0.0.2 sidebeat.internal\n")
-    with Sidebeat(**chat("127.0.0.1:0")) as first:
-        port = first.at("admin")[1]
-        with Sidebeat(**chat(f"127.0.0.2:{port}")) as second:
+        def ask(*arguments):
+            command = [binary(), "ctl", "--admin", "http://sidebeat.internal:9600", "--token-file", token, *arguments]
+            inside = 'mount --bind "$0" /etc/hosts && exec "$@"'
+            return run("ip", "netns", "exec", net.middle, "unshare", "--mount", "sh", "-c", inside, hosts, *command)
 
-            def ask(*arguments):
-                inside = 'mount --bind "$0" /etc/hosts && exec "$@"'
-                at = ["--admin", f"http://sidebeat.internal:{port}"]
-                return run("unshare", "--mount", "sh", "-c", inside, hosts, binary(), "ctl", *at, *arguments)
-
-            clients = [open_ws(one, app, "chat", path="/?uid=ann") for one in (first, second, second)]
-            streams = [stream["id"] for one, count in ((first, 1), (second, 2)) for stream in listed(one, count=count)]
-            code, out, err = ask("list", "--uid", "ann")
-            assert code == 0, err
-            lines = [(words[0], words[-1]) for words in map(str.split, out.splitlines())]
-            processes = [f"http://127.0.0.{n}:{port}" for n in (1, 2, 2)]
-            assert sorted(lines) == sorted([("ID", "PROCESS"), *zip(streams, processes, strict=True)]), out
-            assert ask("send", "--uid", "ann", "--text", "hello")[1] == "3 matched, 3 done, 0 failed\n"
-            assert [outer.read_message().payload for outer, _ in clients] == [b"hello"] * 3
-            assert "it is open, for " in ask("why", streams[1])[1], "whichever process has it"
-            assert ask("close", streams[1], "--code", "4001")[0] == 0
-            second.wait_closed(admin_close=1)
-            assert first.closed() == {}
-            for outer, inner in clients:
-                outer.close()
-                inner.close()
+        clients = [open_ws(one, app, "chat", path="/?uid=ann", netns=net.middle) for one in (first, second, second)]
+        for one, count in ((first, 1), (second, 2)):
+            one.wait_metric(count, "streams_active", within=60)
+        code, out, err = ask("list", "--uid", "ann")
+        assert code == 0, err
+        heads, *lines = [line.split() for line in out.splitlines()]
+        assert heads[-1] == "PROCESS"
+        assert sorted(line[-1] for line in lines) == [f"{address}:9600" for address in (addresses[0], addresses[1], addresses[1])], out
+        assert ask("send", "--uid", "ann", "--text", "hello")[1] == "3 matched, 3 done, 0 failed\n"
+        assert [outer.read_message().payload for outer, _ in clients] == [b"hello"] * 3
+        of_second = next(line[0] for line in lines if line[-1] == f"{addresses[1]}:9600")
+        assert "it is open, for " in ask("why", of_second)[1], "whichever process has it"
+        assert ask("close", of_second, "--code", "4001")[0] == 0
+        second.wait_closed(60, admin_close=1)
+        assert first.closed() == {}
+        for outer, inner in clients:
+            outer.close()
+            inner.close()
 
 
 def test_the_unix_socket_is_for_its_group(app, tmp_path):
