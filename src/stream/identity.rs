@@ -1,6 +1,6 @@
 //! Which client is it? The first rule of the listener that yields a uid wins.
 
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 
 use crate::config::IdentityRule;
 use crate::registry::{Identity, TAG_MAX, TAGS_MAX, UID_MAX, UidSource, is_word};
@@ -52,7 +52,16 @@ fn source(rule: &IdentityRule) -> UidSource {
 }
 
 fn header(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(str::to_owned)
+    utf8(headers.get(name)?, "uid", UID_MAX).map(str::to_owned)
+}
+
+/// What an app or a client wrote; a field may hold any bytes (RFC 9110 section 5.5), and names of people are not ASCII.
+fn utf8<'v>(value: &'v HeaderValue, what: &str, max: usize) -> Option<&'v str> {
+    let text = str::from_utf8(value.as_bytes()).ok();
+    if text.is_none() {
+        ignored(what, value.len(), max);
+    }
+    text
 }
 
 fn query(uri: &Uri, name: &str) -> Option<String> {
@@ -86,7 +95,7 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let lines = headers
         .get_all(http::header::COOKIE)
         .iter()
-        .filter_map(|line| line.to_str().ok());
+        .filter_map(|line| utf8(line, "cookie", UID_MAX));
     let mut pairs = lines
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().split_once('='));
@@ -99,7 +108,7 @@ fn tags(answer: &HeaderMap) -> Vec<Box<str>> {
     let lines = answer
         .get_all(TAGS)
         .iter()
-        .filter_map(|line| line.to_str().ok());
+        .filter_map(|line| utf8(line, "tag", TAG_MAX));
     let words = lines
         .flat_map(|line| line.split(','))
         .map(str::trim)
@@ -139,8 +148,6 @@ pub(super) fn ignored(what: &str, bytes: usize, max: usize) {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
@@ -182,6 +189,32 @@ mod tests {
             (plain.uid.as_deref(), plain.uid_source),
             (Some("abc"), Some(UidSource::Cookie))
         );
+    }
+
+    #[test]
+    fn names_need_not_be_ascii() {
+        let rules = [
+            IdentityRule::ResponseHeader("sidebeat-uid".parse().unwrap()),
+            IdentityRule::Cookie("sid".into()),
+        ];
+        let lines = |name, value: &[u8]| {
+            HeaderMap::from_iter([(
+                http::HeaderName::from_static(name),
+                HeaderValue::from_bytes(value).unwrap(),
+            )])
+        };
+        let uri = Uri::default();
+        let mut answer = lines("sidebeat-uid", "zoë".as_bytes());
+        answer.extend(lines("sidebeat-tags", "café,x".as_bytes()));
+        let named = of(&rules, &uri, &HeaderMap::new(), &answer);
+        assert_eq!(named.uid.as_deref(), Some("zoë"));
+        assert_eq!(named.tags, ["café".into(), "x".into()] as [Box<str>; 2]);
+        let request = lines("cookie", "a=1; sid=zoë".as_bytes());
+        let named = of(&rules, &uri, &request, &HeaderMap::new());
+        assert_eq!(named.uid.as_deref(), Some("zoë"));
+        let answer = lines("sidebeat-uid", b"zo\xeb");
+        let unnamed = of(&rules, &uri, &HeaderMap::new(), &answer);
+        assert_eq!(unnamed.uid, None, "Latin-1 is not UTF-8");
     }
 
     #[test]

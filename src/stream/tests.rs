@@ -2,6 +2,7 @@
 
 mod bench;
 mod closing;
+mod crowd;
 mod heartbeat;
 mod mailbox;
 mod passing;

@@ -51,7 +51,7 @@ pub(super) struct Bench {
     pub(super) worker: Rc<Worker>,
     listener: Arc<Listener>,
     home: Home,
-    id: Uuid,
+    pub(super) id: Uuid,
     ended: Rc<Cell<Option<Instant>>>,
     began: Instant,
     task: tokio::task::JoinHandle<()>,
@@ -106,8 +106,13 @@ impl Setup {
         (Arc::clone(&config.listeners["main"]), config)
     }
 
-    /// Opens the stream.
+    /// Opens the only stream of a worker.
     pub(super) fn open(self) -> Bench {
+        self.stage().open()
+    }
+
+    /// Makes what streams need.
+    pub(super) fn stage(self) -> Stage {
         let (listener, config) = self.config();
         let metrics = Arc::new(Metrics::new());
         let hook_metrics = HookMetrics::register(metrics.registry());
@@ -122,7 +127,7 @@ impl Setup {
             Arc::new(Health::new(1)),
             hooks,
             &config.drain,
-            Capacity::new(1024, NEEDS),
+            Capacity::new(1 << 20, NEEDS),
         );
         let loaded = Loaded::read(&listener).unwrap();
         let shared_listener = Listener::new(
@@ -133,22 +138,46 @@ impl Setup {
         );
         let shared_listener = Arc::new(shared_listener.unwrap());
         let worker = Worker::new(0, shared);
-        let (client, outer) = tokio::io::duplex(self.pipe);
-        let (app, inner) = tokio::io::duplex(self.pipe);
-        let id = Uuid::now_v7();
-        let home = worker.settle(id);
-        let entry = Entry::new(id, home, opening(&listener), Identity::default());
         let local = Local::new(Arc::clone(&shared_listener));
         worker.add_listener(Rc::clone(&local));
-        let permit = shared_listener.permit(Ipv4Addr::LOCALHOST.into()).unwrap();
-        let live = Live::enter(entry, local, Rc::clone(&worker), permit);
-        let (kind, scanners) = scanners(&listener, &Agreed::default());
+        Stage {
+            setup: self,
+            config: listener,
+            worker,
+            listener: shared_listener,
+            local,
+        }
+    }
+}
+
+/// A worker with a listener, on which streams open.
+pub(super) struct Stage {
+    setup: Setup,
+    config: Arc<config::Listener>,
+    pub(super) worker: Rc<Worker>,
+    listener: Arc<Listener>,
+    local: Rc<Local>,
+}
+
+impl Stage {
+    /// Opens a stream.
+    pub(super) fn open(&self) -> Bench {
+        let Self { setup, config, .. } = self;
+        let (client, outer) = tokio::io::duplex(setup.pipe);
+        let (app, inner) = tokio::io::duplex(setup.pipe);
+        let id = Uuid::now_v7();
+        let home = self.worker.settle(id);
+        let entry = Entry::new(id, home, opening(config), Identity::default());
+        let permit = self.listener.permit(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let (local, worker) = (Rc::clone(&self.local), Rc::clone(&self.worker));
+        let live = Live::enter(entry, local, worker, permit);
+        let (kind, scanners) = scanners(config, &Agreed::default());
         let ended = Rc::new(Cell::new(None));
         let mut relay = relay::Relay::new(outer, inner, scanners, kind, live);
-        if identity::awaits_first_message(&listener.identity, &Identity::default()) {
+        if identity::awaits_first_message(&config.identity, &Identity::default()) {
             relay = relay.awaiting_first_message();
         }
-        let relay = relay.run(self.ahead.map(Bytes::from_static));
+        let relay = relay.run(setup.ahead.map(Bytes::from_static));
         let note = Rc::clone(&ended);
         let task = tokio::task::spawn_local(async move {
             relay.await;
@@ -163,8 +192,8 @@ impl Setup {
                 pipe: app,
                 end: End::Upstream,
             },
-            worker,
-            listener: shared_listener,
+            worker: Rc::clone(&self.worker),
+            listener: Arc::clone(&self.listener),
             home,
             id,
             ended,

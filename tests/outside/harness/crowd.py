@@ -47,11 +47,11 @@ async def app(headers):
 
 
 class Member:
-    """One client. It notes when it heard a text; it reads nothing while its transport is paused."""
+    """One client. It notes the texts that it heard; it reads nothing while its transport is paused."""
 
     def __init__(self, reader, writer):
         self.reader, self.writer = reader, writer
-        self.heard = {}
+        self.heard = set()
 
     @classmethod
     async def open(cls, at, path="/"):
@@ -76,7 +76,6 @@ class Member:
 
     async def listen(self):
         """Reads messages until the end of the connection."""
-        loop = asyncio.get_running_loop()
         try:
             while True:
                 first, size = await self.reader.readexactly(2)
@@ -86,7 +85,7 @@ class Member:
                     size = int.from_bytes(await self.reader.readexactly(8))
                 payload = await self.reader.readexactly(size)
                 if first == 0x81:
-                    self.heard[payload.decode()] = loop.time()
+                    self.heard.add(payload.decode())
         except (OSError, EOFError):
             pass
 
