@@ -58,6 +58,17 @@ const INTAKE: usize = 2 * CAPACITY;
 /// What a flush waits at least for the log to write that everything is settled: milliseconds on any disk that works.
 const LAST_WRITE: Duration = Duration::from_millis(250);
 
+/// The log in `state_dir`, as it is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogStatus {
+    /// Size of the file in bytes.
+    pub bytes: u64,
+    /// Whether it cannot be written: new events would not survive a crash.
+    pub failing: bool,
+    /// Damaged bytes that were skipped when it was read.
+    pub skipped_bytes: u64,
+}
+
 /// The hooks of this process; cheap to clone, callable from every thread.
 #[derive(Clone)]
 pub struct Hooks {
@@ -226,6 +237,16 @@ impl Hooks {
             .iter()
             .map(|delivery| delivery.status())
             .collect()
+    }
+
+    /// How the log fares; `None` without one.
+    pub fn log_status(&self) -> Option<LogStatus> {
+        let metrics = &self.shared.metrics;
+        self.shared.log.as_ref().map(|_| LogStatus {
+            bytes: metrics.log_bytes.get().max(0) as u64,
+            failing: metrics.log_failing.get() > 0,
+            skipped_bytes: metrics.log_skipped.get(),
+        })
     }
 }
 

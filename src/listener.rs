@@ -2,6 +2,7 @@
 
 mod accept;
 mod capacity;
+mod deaths;
 mod limits;
 mod lobby;
 
@@ -19,12 +20,13 @@ use crate::config::{self, Protocol};
 use crate::metrics::ListenerMetrics;
 use crate::net::tls::{Alpn, Certificates, ServerTls, TlsError};
 use crate::net::upstream::Dialer;
-use crate::proto::cause::{End, Rejection};
+use crate::proto::cause::{End, Reason, Rejection};
 use crate::stream::{self, Terms};
 
 pub use accept::accept;
 use capacity::Use;
 pub use capacity::{Capacity, Needs, Pair, raise_descriptors};
+use deaths::Deaths;
 use limits::{Client, Limiter};
 pub use lobby::{Phase, Seat, evict, guests};
 
@@ -46,6 +48,7 @@ pub struct Listener {
     /// Failed dials are many when the app is down, and one line says it.
     pub dial_complaints: Throttle,
     accept_complaints: Throttle,
+    deaths: Deaths,
     streams: AtomicUsize,
     limiter: Limiter,
     capacity: Arc<Capacity>,
@@ -132,6 +135,7 @@ impl Listener {
             metrics,
             dial_complaints: Throttle::default(),
             accept_complaints: Throttle::default(),
+            deaths: Deaths::new(),
             streams: AtomicUsize::new(0),
             limiter: Limiter::new(),
             capacity,
@@ -163,6 +167,15 @@ impl Listener {
     /// Streams that hold a permit: open, opening or with sockets still alive.
     pub fn streams(&self) -> usize {
         self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Counts the end of a stream, which is out of the gauges. When many die of silence within a second, the log is told
+    /// what is likelier than that all of them are at fault; they die all the same.
+    pub fn ended(&self, reason: Reason) {
+        let left = self.metrics.active.get().max(0) as u64;
+        if let Some(burst) = self.deaths.count(reason, left) {
+            burst.log(&self.config.load().name);
+        }
     }
 
     /// Marks the listener as taken out of the configuration: its openings are refused like those of a drain.

@@ -62,6 +62,8 @@ pub struct Status {
     pub listeners: BTreeMap<String, ListenerStatus>,
     /// By name.
     pub hooks: BTreeMap<String, HookStatus>,
+    /// The hook log in `state_dir`; null without one.
+    pub hook_log: Option<HookLogStatus>,
     /// Certificates of all listeners.
     pub certificates: Vec<CertificateStatus>,
     /// The configuration in effect.
@@ -100,6 +102,17 @@ pub struct HookStatus {
     pub queued: u64,
     /// Whether it answered 410 and is left alone until a reload.
     pub disabled: bool,
+}
+
+/// The hook log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookLogStatus {
+    /// Size of the file in bytes.
+    pub bytes: u64,
+    /// Whether it cannot be written now, say on a full disk: new events would not survive a crash.
+    pub failing: bool,
+    /// Bytes that were damaged when it was read, and so were skipped: events may be missing or come again.
+    pub skipped_bytes: u64,
 }
 
 /// One certificate of a listener.

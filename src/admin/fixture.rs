@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::control::{
-    CertificateStatus, Command, ConfigurationStatus, DrainReport, HookStatus, ListenerStatus,
-    ReloadReport, State, Status,
+    CertificateStatus, Command, ConfigurationStatus, DrainReport, HookLogStatus, HookStatus,
+    ListenerStatus, ReloadReport, State, Status,
 };
 use super::{AdminListener, Api, Guards, serve};
 use crate::config::AdminAddress;
@@ -211,6 +211,11 @@ pub(crate) fn status(state: State, streams: u64, queued: u64) -> Status {
         state,
         listeners: BTreeMap::from([("chat".to_owned(), listener)]),
         hooks: BTreeMap::from([("app".to_owned(), hook)]),
+        hook_log: Some(HookLogStatus {
+            bytes: 4096,
+            failing: false,
+            skipped_bytes: 0,
+        }),
         certificates: vec![CertificateStatus {
             listener: "chat".to_owned(),
             certificate: 0,

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use super::drain::{self, DrainOptions};
 use crate::admin::client::{Address, Answer, Call, ClientError, Content, Endpoint};
-use crate::admin::control::{ReloadReport, Status};
+use crate::admin::control::{HookLogStatus, ReloadReport, Status};
 use crate::admin::{Token, TokenError};
 use crate::config::{AdminAddress, Config};
 
@@ -434,6 +434,9 @@ fn status(status: &Status) -> String {
         [name.clone(), hook.queued.to_string(), state.to_owned()]
     });
     text += &table(["HOOK", "QUEUED", "STATE"], hooks.collect());
+    if let Some(log) = &status.hook_log {
+        text += &hook_log(log);
+    }
     let certificates = status.certificates.iter().map(|certificate| {
         [
             certificate.listener.clone(),
@@ -445,6 +448,18 @@ fn status(status: &Status) -> String {
         ["LISTENER", "CERTIFICATE", "EXPIRES"],
         certificates.collect(),
     );
+    text
+}
+
+fn hook_log(log: &HookLogStatus) -> String {
+    let mut text = format!("\nhook log of {} bytes", log.bytes);
+    if log.failing {
+        text += ", CANNOT BE WRITTEN: new events would not survive a crash";
+    }
+    if log.skipped_bytes > 0 {
+        let _ = write!(text, ", {} DAMAGED bytes skipped", log.skipped_bytes);
+    }
+    text.push('\n');
     text
 }
 
@@ -541,6 +556,8 @@ mod tests {
              HOOK  QUEUED  STATE\n\
              app   0       enabled\n\
              \n\
+             hook log of 4096 bytes\n\
+             \n\
              LISTENER  CERTIFICATE  EXPIRES\n\
              chat      0            2027-01-01T00:00:00Z\n"
         );
@@ -548,6 +565,23 @@ mod tests {
         result.unwrap();
         let parsed: Status = serde_json::from_str(&text).unwrap();
         assert_eq!(parsed, status(State::Running, 3, 0));
+    }
+
+    #[test]
+    fn a_hook_log_in_trouble_is_told_of() {
+        let log = HookLogStatus {
+            bytes: 7,
+            failing: true,
+            skipped_bytes: 42,
+        };
+        let text = hook_log(&log);
+        assert_eq!(
+            text,
+            "\nhook log of 7 bytes, CANNOT BE WRITTEN: new events would not survive a crash, 42 DAMAGED bytes skipped\n"
+        );
+        let mut without = status(State::Running, 3, 0);
+        without.hook_log = None;
+        assert!(!super::status(&without).contains("hook log"));
     }
 
     #[tokio::test]

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{Server, Shared};
 use crate::admin::control::{
-    CertificateStatus, ConfigurationStatus, HookStatus, ListenerStatus, State, Status,
+    CertificateStatus, ConfigurationStatus, HookLogStatus, HookStatus, ListenerStatus, State,
+    Status,
 };
 use crate::metrics::SILENT_OVER;
 use crate::proto::cause::End;
@@ -36,6 +37,11 @@ impl Server {
                     )
                 })
                 .collect(),
+            hook_log: self.shared.hooks.log_status().map(|log| HookLogStatus {
+                bytes: log.bytes,
+                failing: log.failing,
+                skipped_bytes: log.skipped_bytes,
+            }),
             certificates: self.certificate_status(),
             configuration: ConfigurationStatus {
                 generation: reloads.generation,

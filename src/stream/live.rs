@@ -69,6 +69,7 @@ impl Live {
         metrics.active.dec();
         metrics.closing.inc();
         metrics.closed(cause.reason).inc();
+        self.local.shared.ended(cause.reason);
         metrics.duration.observe(self.entry.age().as_secs_f64());
         if let Some(lateness) = lateness {
             metrics.lateness.observe(lateness.as_secs_f64());

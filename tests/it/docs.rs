@@ -271,6 +271,7 @@ fn links_lead_somewhere() {
         "docs/configuration.md",
         "docs/heartbeats.md",
         "docs/hooks.md",
+        "docs/profiles.md",
     ] {
         let page = page(name);
         for link in page.split("](").skip(1) {

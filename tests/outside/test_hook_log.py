@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from harness.sidebeat import Sidebeat, listener
+from harness.sidebeat import Sidebeat, binary, listener
 from harness.wait import until
 from harness.wire import open_tcp
 
@@ -41,6 +41,20 @@ def close(outer, inner):
 def kill(sidebeat):
     sidebeat.kill(signal.SIGKILL)
     assert sidebeat.ended() == -signal.SIGKILL
+
+
+def log_status(sidebeat):
+    """The hook log as the API shows it."""
+    status, _, body = sidebeat.get("/v1/status")
+    assert status == 200, body
+    return json.loads(body)["hook_log"]
+
+
+def ctl_status(sidebeat):
+    """What `sidebeat ctl status` prints."""
+    host, port = sidebeat.at("admin")
+    command = [binary(), "ctl", "status", "--admin", f"http://{host}:{port}"]
+    return subprocess.run(command, check=True, capture_output=True, timeout=20, text=True).stdout
 
 
 @contextlib.contextmanager
@@ -120,12 +134,14 @@ def test_on_a_full_disk_everything_goes_on_and_the_log_is_made_up_when_there_is_
         late = [open_tcp(sidebeat, app) for _ in range(20)]
         sidebeat.wait_metric(1, "hook_log_failing")
         sidebeat.wait_log(lambda line: "hook log cannot be written" in line.get("message", ""))
+        assert log_status(sidebeat)["failing"] and "CANNOT BE WRITTEN" in ctl_status(sidebeat)
         close(*late.pop())
         settled(sidebeat)
         assert (len(distinct(hooks, ".opened")), len(distinct(hooks, ".closed"))) == (21, 1)
         os.unlink(state / "filler")
         sidebeat.wait_metric(0, "hook_log_failing")
         sidebeat.wait_log(lambda line: line.get("message") == "the hook log is written again")
+        assert not log_status(sidebeat)["failing"] and "CANNOT" not in ctl_status(sidebeat)
         kill(sidebeat)
         with run(app, hooks, tmp_path, state) as again:
             settled(again)
@@ -158,6 +174,33 @@ def test_a_log_that_fills_the_disk_by_itself_loses_nothing_and_makes_room_again(
         assert last
 
 
+def test_damage_costs_its_record_and_is_shown(app, hooks, tmp_path):
+    state = tmp_path / "state"
+    hooks.status = 503
+    with run(app, hooks, tmp_path, state) as sidebeat:
+        assert log_status(sidebeat)["skipped_bytes"] == 0
+        for path in range(3):
+            close(*open_tcp(sidebeat, app))
+            sidebeat.wait_closed(client_gone=path + 1)
+        assert sidebeat.stop() == 0
+    log = state / "hooks.log"
+    content = bytearray(log.read_bytes())
+    subjects = [event["subject"] for event in distinct(hooks, ".opened")]
+    assert len(subjects) == 3
+    # Within the first record of the second stream.
+    content[content.index(subjects[1].encode()) + 3] ^= 1
+    log.write_bytes(content)
+    hooks.status = 204
+    with run(app, hooks, tmp_path, state) as sidebeat:
+        line = sidebeat.wait_log(lambda line: "the hook log is damaged" in line.get("message", ""))
+        sidebeat.wait_metric(0, "hook_queue_events", within=30)
+        told = log_status(sidebeat)
+        assert line["bytes"] == told["skipped_bytes"] == sidebeat.metric("hook_log_skipped_bytes_total") > 0
+        assert f"{told['skipped_bytes']} DAMAGED bytes skipped" in ctl_status(sidebeat)
+        closed = [got.event["subject"] for got in hooks.events if got.event["type"].endswith(".closed")]
+        assert {subjects[0], subjects[2]} <= set(closed), "the good records before and behind the damage"
+
+
 def refused(sidebeat):
     """The exit code and the log of a process that does not start."""
     process = subprocess.run(sidebeat.command, env=sidebeat.env, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, text=True)
@@ -188,6 +231,7 @@ def test_hooks_without_a_state_dir_are_warned_of(app, hooks, tmp_path):
     with Sidebeat({"main": listener("tcp", app.url("tcp"))}, hooks=hooks.config(tmp_path)) as sidebeat:
         sidebeat.wait_log(lambda line: line.get("level") == "warn" and "hooks without state_dir" in line.get("message", ""))
         assert sidebeat.metric("hook_log_bytes") == 0
+        assert log_status(sidebeat) is None
 
 
 def test_a_new_secret_signs_without_a_restart(app, hooks, tmp_path):

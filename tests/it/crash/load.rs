@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::{Opened, Shared};
+use super::{Client, Opened, Shared};
 
 /// The example of RFC 6455 section 1.3.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -139,6 +139,7 @@ async fn clients(
 }
 
 async fn client(mut stream: TcpStream, boot: usize, opened: Shared<Opened>) {
+    let begun = Instant::now();
     let request = format!(
         "GET /chat HTTP/1.1\r\nHost: chat\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -150,7 +151,12 @@ async fn client(mut stream: TcpStream, boot: usize, opened: Shared<Opened>) {
         return;
     };
     if let Some(id) = header(&head, "x-stream") {
-        opened.lock().unwrap().insert(id, (boot, Instant::now()));
+        let client = Client {
+            boot,
+            begun,
+            answered: Instant::now(),
+        };
+        opened.lock().unwrap().insert(id, client);
         sleep(Duration::from_millis(rand::random_range(0..400))).await;
     }
 }

@@ -69,13 +69,14 @@ def client(host, port):
         say(end=getattr(error, "how", str(error)))
 
 
-class Peer:
-    """Such a process; ended with the block."""
+class Process:
+    """A program that says JSON, one thing a line; ended with the block."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *command, env=None):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "harness.peer", *map(str, arguments)],
+            [*map(str, command)],
             cwd=pathlib.Path(__file__).parents[1],
+            env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -102,6 +103,13 @@ class Peer:
 
     def signal(self, number):
         os.kill(self.process.pid, number)
+
+
+class Peer(Process):
+    """A client or an app of this module as such a process."""
+
+    def __init__(self, *arguments):
+        super().__init__(sys.executable, "-m", "harness.peer", *arguments)
 
     def echoed(self, text):
         """Asserts that a client's message comes back."""
