@@ -22,7 +22,7 @@ use crate::net::upstream::Dialer;
 use crate::proto::cause::{End, Rejection};
 use crate::stream::{self, Terms};
 
-pub use accept::accept;
+pub use accept::{Owner, accept};
 use capacity::Use;
 pub use capacity::{Capacity, Needs, Pair, raise_descriptors};
 use limits::{Client, Limiter};
@@ -49,6 +49,9 @@ pub struct Listener {
     streams: AtomicUsize,
     limiter: Limiter,
     capacity: Arc<Capacity>,
+    /// Openings are refused: another listener has its place, or none has.
+    closed: AtomicBool,
+    /// Its streams are drained, too.
     removed: AtomicBool,
 }
 
@@ -135,6 +138,7 @@ impl Listener {
             streams: AtomicUsize::new(0),
             limiter: Limiter::new(),
             capacity,
+            closed: AtomicBool::new(false),
             removed: AtomicBool::new(false),
         })
     }
@@ -165,9 +169,21 @@ impl Listener {
         self.streams.load(Ordering::Relaxed)
     }
 
-    /// Marks the listener as taken out of the configuration: its openings are refused like those of a drain.
+    /// Marks the listener as one that takes no openings any more: they are refused like those of a drain. Its streams
+    /// stay.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Marks the listener as taken out of the configuration: its streams are drained.
     pub fn remove(&self) {
+        self.close();
         self.removed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether openings are refused since a reload.
+    pub fn closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Whether a reload took this listener out.

@@ -138,8 +138,7 @@ impl Setup {
         let id = Uuid::now_v7();
         let home = worker.settle(id);
         let entry = Entry::new(id, home, opening(&listener), Identity::default());
-        let local = Local::new(Arc::clone(&shared_listener));
-        worker.add_listener(Rc::clone(&local));
+        let local = worker.local(&shared_listener);
         let permit = shared_listener.permit(Ipv4Addr::LOCALHOST.into()).unwrap();
         let live = Live::enter(entry, local, Rc::clone(&worker), permit);
         let (kind, scanners) = scanners(&listener, &Agreed::default());
