@@ -6,6 +6,8 @@ mod address;
 mod convert;
 mod error;
 mod flags;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod heartbeat;
 mod hook;
 mod interpolate;

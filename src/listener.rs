@@ -23,7 +23,7 @@ use crate::net::upstream::Dialer;
 use crate::proto::cause::{End, Reason, Rejection};
 use crate::stream::{self, Terms};
 
-pub use accept::accept;
+pub use accept::{Owner, accept};
 use capacity::Use;
 pub use capacity::{Capacity, Needs, Pair, raise_descriptors};
 use deaths::Deaths;
@@ -52,6 +52,9 @@ pub struct Listener {
     streams: AtomicUsize,
     limiter: Limiter,
     capacity: Arc<Capacity>,
+    /// Openings are refused: another listener has its place, or none has.
+    closed: AtomicBool,
+    /// Its streams are drained, too.
     removed: AtomicBool,
 }
 
@@ -139,6 +142,7 @@ impl Listener {
             streams: AtomicUsize::new(0),
             limiter: Limiter::new(),
             capacity,
+            closed: AtomicBool::new(false),
             removed: AtomicBool::new(false),
         })
     }
@@ -178,9 +182,21 @@ impl Listener {
         }
     }
 
-    /// Marks the listener as taken out of the configuration: its openings are refused like those of a drain.
+    /// Marks the listener as one that takes no openings any more: they are refused like those of a drain. Its streams
+    /// stay.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Marks the listener as taken out of the configuration: its streams are drained.
     pub fn remove(&self) {
+        self.close();
         self.removed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether openings are refused since a reload.
+    pub fn closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Whether a reload took this listener out.

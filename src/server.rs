@@ -1,6 +1,7 @@
 //! Starts the rooms, waits for the end: workers, control runtime, signals, reload, drain.
 
 mod drain;
+mod listeners;
 mod reload;
 mod status;
 mod workers;
@@ -27,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::proto::cause::{Cause, Reason};
 use crate::registry::Registry;
 use reload::Reloads;
-use workers::Workers;
+use workers::{Beside, Workers};
 
 /// Exit code of EX_OSERR in sysexits.h: an address cannot be bound, or another error of the system.
 pub const EXIT_OS: u8 = 71;
@@ -208,17 +209,15 @@ impl Server {
             &tokio::runtime::Handle::current(),
         )
         .map_err(reload::ApplyError::from)?;
-        let needs = Needs {
-            workers: count,
-            listeners: config.listeners.len(),
-            hooks: config.hooks.len(),
-        };
-        let capacity = Capacity::new(descriptors, needs);
+        let capacity = Capacity::new(descriptors, needs(&config, count));
         let shared = Shared::new(metrics, health, hooks, &config.drain, capacity);
         shared.hooks.begin(SystemTime::now());
         let mut workers = Workers::start(count, &shared)?;
-        for listener in config.listeners.values() {
-            workers.add(listener, config.drain.spread, &shared)?;
+        for (name, listener) in &config.listeners {
+            let loaded = reload::load_listener(listener, config.drain.spread, &shared)?;
+            let door = workers.bind(name, listener.listen, Beside::Nothing)?;
+            reload::publish_certificates(&loaded, &shared);
+            workers.open(loaded, door);
         }
         let (control, commands) = mpsc::channel(64);
         let registry = Arc::clone(&shared.registry);
@@ -370,6 +369,14 @@ async fn drained(drain: &mut Option<Drain>) -> usize {
             ..
         }) => task.await.unwrap_or(usize::MAX),
         Some(_) | None => std::future::pending().await,
+    }
+}
+
+fn needs(config: &Config, workers: usize) -> Needs {
+    Needs {
+        workers,
+        listeners: config.listeners.len(),
+        hooks: config.hooks.len(),
     }
 }
 

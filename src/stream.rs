@@ -50,7 +50,7 @@ use crate::proto::framing::{Framing, Scanner};
 use crate::proto::heart::{Kind, Mode, Policy};
 use crate::proto::upgrade::Agreed;
 use crate::registry::{Entry, Identity, Opening};
-use crate::worker::Worker;
+use crate::worker::{Command, Worker};
 
 pub use relay::Terms;
 
@@ -273,9 +273,9 @@ impl Attempt {
         }
     }
 
-    /// Whether openings are refused: the process drains, or a reload took the listener out.
+    /// Whether openings are refused: the process drains, or a reload took the listener out of its place.
     fn draining(&self) -> bool {
-        self.worker.shared.refuses() || self.local.shared.removed()
+        self.worker.shared.refuses() || self.local.shared.closed()
     }
 
     fn reject(&self, rejection: Rejection) {
@@ -330,7 +330,13 @@ impl Attempt {
         };
         let awaits = identity::awaits_first_message(&config.identity, &request.identity);
         let entry = Entry::new(id, home, opening, request.identity);
+        let (listener, mail) = (Arc::clone(&local.shared), Rc::clone(&worker));
         let live = live::Live::enter(entry, local, worker, permit);
+        // A reload that took the listener out after our opening passed its check did not find us among its streams.
+        if listener.removed() {
+            let cause = mail.shared.drain_cause();
+            mail.command(home.slot, id, Command::Close(cause));
+        }
         let mut relay = relay::Relay::new(leg, upstream.leg, scanners, kind, live);
         if awaits {
             relay = relay.awaiting_first_message();

@@ -15,7 +15,7 @@ use slab::Slab;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::listener::{self, Local};
+use crate::listener::{self, Listener, Local};
 use crate::proto::heart::Time;
 use crate::server::Shared;
 pub use command::{Command, Manner, Message, Post, Refusal};
@@ -153,9 +153,18 @@ impl Worker {
         self.slots.borrow().len()
     }
 
-    /// Adds a listener whose tallies the tick has to move into the metrics.
-    pub fn add_listener(&self, local: Rc<Local>) {
-        self.listeners.borrow_mut().push(local);
+    /// This worker's side of a listener; a new one is among those whose tallies the tick moves into the metrics.
+    pub fn local(&self, listener: &Arc<Listener>) -> Rc<Local> {
+        let mut locals = self.listeners.borrow_mut();
+        let known = locals
+            .iter()
+            .find(|local| Arc::ptr_eq(&local.shared, listener));
+        if let Some(local) = known {
+            return Rc::clone(local);
+        }
+        let local = Local::new(Arc::clone(listener));
+        locals.push(Rc::clone(&local));
+        local
     }
 
     /// Ends guests until there is room for one more connection that is no stream.
@@ -178,7 +187,7 @@ impl Worker {
         for local in listeners.iter() {
             local.publish();
         }
-        listeners.retain(|local| Rc::strong_count(local) > 1 || !local.shared.removed());
+        listeners.retain(|local| Rc::strong_count(local) > 1 || !local.shared.closed());
     }
 }
 

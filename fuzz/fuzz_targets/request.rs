@@ -1,4 +1,4 @@
-//! `cargo +nightly fuzz run request fuzz/corpus/request tests/corpus/request`
+//! `fuzz/run request`
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| sidebeat::proto::request::fuzz::request(input));

@@ -1,4 +1,4 @@
-//! `cargo +nightly fuzz run upgrade fuzz/corpus/upgrade tests/corpus/upgrade`
+//! `fuzz/run upgrade`
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| sidebeat::proto::upgrade::fuzz::upgrade(input));

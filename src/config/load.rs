@@ -91,7 +91,7 @@ fn parse(page: &Page<'_>) -> Result<RawConfig, ConfigError> {
 }
 
 /// The configuration that `text` makes without flags.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn read(text: &str, environment: &Environment) -> Result<Config, ConfigError> {
     let source = ConfigSource {
         environment: environment.clone(),

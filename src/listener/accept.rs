@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::{Local, Seat, lobby};
+use super::{Listener, Local, Seat, lobby};
 use crate::proto::cause::Rejection;
 use crate::stream;
 use crate::worker::Worker;
@@ -19,23 +20,38 @@ use crate::worker::Worker;
 /// enough to go on as soon as a stream ends.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// Accepts until `stop` changes; then takes what is queued already, so that closing the socket resets nobody.
-pub async fn accept(
-    socket: TcpListener,
-    worker: Rc<Worker>,
-    local: Rc<Local>,
-    mut stop: watch::Receiver<bool>,
-) {
+/// Whose the connections of a group of sockets are; a reload hands them from one listener to another. `None`: nobody's any more,
+/// and the sockets are closed.
+pub type Owner = Option<Arc<Listener>>;
+
+/// Accepts for the owner until there is none; then takes what is queued already, so that closing the socket resets
+/// nobody.
+pub async fn accept(socket: TcpListener, worker: Rc<Worker>, mut owner: watch::Receiver<Owner>) {
     let mut spare = Spare::new();
+    let first = owner.borrow_and_update().clone();
+    let Some(mut local) = first.map(|listener| worker.local(&listener)) else {
+        return;
+    };
     loop {
         let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => break,
+            accepted = socket.accept() => Some(accepted),
+            changed = owner.changed() => match changed {
+                Ok(()) => None,
+                Err(_) => return,
+            },
         };
+        // Also in front of what was accepted: who connects after a reload was answered is served by its listener.
+        let now = owner.borrow_and_update().clone();
+        if let Some(listener) = &now
+            && !Arc::ptr_eq(listener, &local.shared)
+        {
+            local = worker.local(listener);
+        }
         match accepted {
-            Ok((tcp, address)) => begin(&worker, &local, tcp, address),
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
+            None => {}
+            Some(Ok((tcp, address))) => begin(&worker, &local, tcp, address),
+            Some(Err(error)) if is_of_one_connection(&error) => {}
+            Some(Err(error)) => {
                 if local.shared.accept_complaints.due() {
                     let listener = &*local.shared.config.load().name;
                     tracing::error!(listener, %error, "cannot accept; raise the limit of open files or lower limits.streams");
@@ -45,6 +61,9 @@ pub async fn accept(
                 }
                 tokio::time::sleep(BACK_OFF).await;
             }
+        }
+        if now.is_none() {
+            break;
         }
     }
     while let Some((tcp, address)) = accept_now(&socket) {

@@ -37,7 +37,8 @@ const MOST_GUESTS: usize = 4096;
 /// way: the client's connection and the app's.
 #[derive(Debug)]
 pub struct Capacity {
-    pairs: usize,
+    descriptors: usize,
+    pairs: AtomicUsize,
     own_room: usize,
     workers: usize,
     taken: AtomicUsize,
@@ -58,28 +59,36 @@ pub struct Needs {
 impl Capacity {
     /// Shares out `descriptors`. A limit too small for our own needs leaves a single pair.
     pub fn new(descriptors: usize, needs: Needs) -> Self {
-        let planes = PLANES.min(descriptors / 16);
-        let workers = needs.workers * (WORKER + 2 * needs.listeners);
-        let own = BASE + planes + HOOK * needs.hooks + workers;
-        let own_room = (descriptors / 32).clamp(OWN_ROOM.0, OWN_ROOM.1);
-        Self {
-            pairs: (descriptors.saturating_sub(own + own_room) / 2).max(1),
-            own_room,
+        let capacity = Self {
+            descriptors,
+            pairs: AtomicUsize::new(1),
+            own_room: (descriptors / 32).clamp(OWN_ROOM.0, OWN_ROOM.1),
             workers: needs.workers,
             taken: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
-        }
+        };
+        capacity.share_out(needs);
+        capacity
+    }
+
+    /// Shares out anew, for a configuration with other needs; what is taken stays taken.
+    pub fn share_out(&self, needs: Needs) {
+        let planes = PLANES.min(self.descriptors / 16);
+        let workers = needs.workers * (WORKER + 2 * needs.listeners);
+        let own = BASE + planes + HOOK * needs.hooks + workers;
+        let pairs = self.descriptors.saturating_sub(own + self.own_room) / 2;
+        self.pairs.store(pairs.max(1), Ordering::Relaxed);
     }
 
     /// Streams and ordinary requests under way that fit at once.
     pub fn pairs(&self) -> usize {
-        self.pairs
+        self.pairs.load(Ordering::Relaxed)
     }
 
     /// Connections of one worker that may be no streams now: their own room, and half of what nobody else has taken.
     pub fn guests_of_worker(&self) -> usize {
         let free = self
-            .pairs
+            .pairs()
             .saturating_sub(self.taken.load(Ordering::Relaxed));
         let room = self.own_room.saturating_add(free).min(MOST_GUESTS);
         (room / self.workers).max(1)
@@ -97,7 +106,7 @@ impl Capacity {
 
     /// Takes two descriptors, for [`give_back`](Self::give_back) to return; false if there are none.
     pub(super) fn take(&self, of: Use) -> bool {
-        let more = |taken| (taken < self.pairs).then_some(taken + 1);
+        let more = |taken| (taken < self.pairs()).then_some(taken + 1);
         let took = self
             .taken
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)

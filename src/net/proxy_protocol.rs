@@ -1,5 +1,8 @@
 //! The PROXY protocol of HAProxy (proxy-protocol.txt), versions 1 and 2, in and out.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -38,7 +38,16 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// SO_REUSEPORT alone would let a second process of the same user take half of the connections in silence. The first
 /// socket therefore listens alone and is opened to the others only then: at no instant can two groups both get through.
 pub fn bind_group(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
-    let first = bind(address)?;
+    bind_more(bind(address)?, count)
+}
+
+/// The same, where a group of this process that is about to go overlaps with `address`, as `[::]:80` does with
+/// `0.0.0.0:80`.
+pub fn bind_group_beside(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+    bind_more(listen(address, Sharing::Group)?.into(), count)
+}
+
+fn bind_more(first: TcpListener, count: usize) -> io::Result<Vec<TcpListener>> {
     let address = first.local_addr()?;
     SockRef::from(&first).set_reuse_port(true)?;
     let mut group = vec![first];

@@ -64,13 +64,14 @@ async fn close_spread(
     }
 }
 
-/// Closes the streams of a listener that a reload took out, like a drain of its own.
+/// Closes the streams of a listener that a reload took out, like a drain of its own, in random order.
 pub(super) async fn close_all(
     shared: Arc<Shared>,
     workers: Handle,
-    entries: Vec<Arc<Entry>>,
+    mut entries: Vec<Arc<Entry>>,
     spread: Duration,
 ) {
+    entries.shuffle(&mut rand::rng());
     let (began, count) = (Instant::now(), entries.len() as u32);
     for (place, entry) in (0..).zip(entries) {
         sleep_until(began + spread * place / count).await;

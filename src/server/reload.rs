@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
-use super::{Server, Shared, drain, guards};
+use super::{Server, Shared, drain, guards, listeners, needs};
 use crate::admin::TokenError;
 use crate::admin::control::ReloadReport;
 use crate::config::{self, Config, ConfigSource};
@@ -101,7 +101,6 @@ pub(super) fn load_listener(
         listener: config.name.to_string(),
         source,
     })?;
-    publish_certificates(&listener, shared);
     Ok(Arc::new(listener))
 }
 
@@ -113,7 +112,7 @@ pub(super) fn check_listener(config: &config::Listener) -> Result<(), ApplyError
     })
 }
 
-fn publish_certificates(listener: &Listener, shared: &Shared) {
+pub(super) fn publish_certificates(listener: &Listener, shared: &Shared) {
     if let Some(tls) = &listener.tls {
         let ends: Vec<_> = tls
             .certificates()
@@ -154,38 +153,24 @@ impl Server {
         let mut config = self.reloads.source.load()?;
         let restart_required = keep_what_needs_a_restart(&self.reloads.config, &mut config);
         let guards = guards(&config)?;
-        let spread = config.drain.spread;
-        let mut changes = Vec::new();
-        for (name, new) in &config.listeners {
-            let tls = |source| ApplyError::Tls {
-                listener: name.clone(),
-                source,
-            };
-            if let Some(running) = self.workers.listeners.get(name) {
-                let certificates = running.listener.prepare_tls(new).map_err(tls)?;
-                changes.push((
-                    Arc::clone(&running.listener),
-                    Loaded::read(new).map_err(tls)?,
-                    certificates,
-                ));
-            }
-        }
+        let plan = listeners::plan(&config, &self.workers, &self.shared)?;
         self.shared.hooks.reload(&config.hooks)?;
-        let added: Vec<_> = config
-            .listeners
-            .values()
-            .filter(|new| !self.workers.listeners.contains_key(&*new.name))
-            .collect();
-        for new in added {
-            self.workers
-                .add(new, spread, &self.shared)
-                .map_err(|error| ApplyError::Bind(error.to_string()))?;
+        // From here on nothing can fail.
+        self.shared
+            .capacity()
+            .share_out(needs(&config, self.workers.count()));
+        let removed = listeners::carry_out(plan, &config, &mut self.workers, &self.shared);
+        for listener in removed {
+            let name = Arc::clone(&listener.config.load().name);
+            let mut entries = self.shared.registry.all();
+            entries.retain(|entry| entry.opening.listener == name);
+            tokio::spawn(drain::close_all(
+                Arc::clone(&self.shared),
+                self.workers.handle(),
+                entries,
+                config.drain.spread,
+            ));
         }
-        for (listener, loaded, certificates) in changes {
-            listener.adopt(loaded, certificates, spread);
-            publish_certificates(&listener, &self.shared);
-        }
-        self.remove_listeners(&config);
         self.api.set_guards(guards);
         self.shared
             .drain_code
@@ -199,28 +184,6 @@ impl Server {
             generation: self.reloads.generation,
             restart_required,
         })
-    }
-
-    fn remove_listeners(&mut self, config: &Config) {
-        let gone: Vec<String> = self
-            .workers
-            .listeners
-            .keys()
-            .filter(|name| !config.listeners.contains_key(*name))
-            .cloned()
-            .collect();
-        for name in gone {
-            self.workers.remove(&name);
-            let mut entries = self.shared.registry.all();
-            entries.retain(|entry| *entry.opening.listener == *name);
-            let closing = drain::close_all(
-                Arc::clone(&self.shared),
-                self.workers.handle(),
-                entries,
-                config.drain.spread,
-            );
-            tokio::spawn(closing);
-        }
     }
 }
 
@@ -251,16 +214,6 @@ fn keep_what_needs_a_restart(old: &Config, new: &mut Config) -> Vec<String> {
     }
     if keep("log", old.log != new.log) {
         new.log = old.log;
-    }
-    for (name, listener) in &mut new.listeners {
-        if let Some(before) = old.listeners.get(name)
-            && keep(
-                &format!("listeners.{name}.listen"),
-                (before.listen, before.protocol) != (listener.listen, listener.protocol),
-            )
-        {
-            *listener = Arc::clone(before);
-        }
     }
     keys
 }

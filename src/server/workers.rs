@@ -1,29 +1,27 @@
 //! The worker threads, seen from the control thread.
 
-use std::net::TcpListener;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use indexmap::IndexMap;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{Shared, StartError, announce, cannot_bind, reload};
-use crate::config;
-use crate::listener::{self, Listener, Local};
+use super::{Shared, StartError, announce, cannot_bind};
+use crate::listener::{self, Listener, Owner};
 use crate::net::sockopt;
 use crate::worker::{Command, Home, Post, Worker};
 
 /// What a worker is told.
 enum Message {
-    /// Accept on this socket until `stop`.
+    /// Accept on this socket for its owner.
     Listen {
-        listener: Arc<Listener>,
         socket: TcpListener,
-        stop: watch::Receiver<bool>,
+        owner: watch::Receiver<Owner>,
     },
     /// A command for one of its streams.
     Stream {
@@ -63,7 +61,31 @@ pub(super) struct Running {
     pub(super) listener: Arc<Listener>,
     /// URL of the bound address.
     pub(super) address: String,
-    stop: watch::Sender<bool>,
+    pub(super) door: Door,
+}
+
+/// The sockets of one address, one on each worker. They outlive a listener whose address another one gets: no
+/// connection that waits in them is lost.
+pub(super) struct Door {
+    /// As configured: port 0 stands for one that the system chose.
+    configured: SocketAddr,
+    bound: SocketAddr,
+    way_in: WayIn,
+}
+
+/// What a new address may overlap with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// Whoever has it keeps it.
+    Nothing,
+    /// Sockets of ours that are about to go: `[::]:80` and `0.0.0.0:80`.
+    OurOwn,
+}
+
+enum WayIn {
+    /// Bound for a reload that may still fail.
+    Shut(Vec<TcpListener>),
+    Open(watch::Sender<Owner>),
 }
 
 /// All workers and what they listen on.
@@ -93,6 +115,10 @@ impl Workers {
         })
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.threads.len()
+    }
+
     pub(super) fn handle(&self) -> Handle {
         self.handle.clone()
     }
@@ -103,49 +129,64 @@ impl Workers {
         Post::new(move |home, id, command| handle.command(home, id, command))
     }
 
-    /// Binds a listener and lets every worker accept on it.
-    pub(super) fn add(
-        &mut self,
-        config: &Arc<config::Listener>,
-        spread: Duration,
-        shared: &Shared,
-    ) -> Result<(), StartError> {
-        let listener = reload::load_listener(config, spread, shared)?;
-        let sockets = sockopt::bind_group(config.listen, self.threads.len());
-        let sockets = sockets.map_err(|source| cannot_bind(&config.name, config.listen, source))?;
-        let address = sockets
-            .first()
-            .map(TcpListener::local_addr)
-            .transpose()?
-            .unwrap_or(config.listen);
-        let address = format!("{}://{address}", config.protocol.as_str());
-        let (stop, stopped) = watch::channel(false);
-        for (sender, socket) in self.handle.senders.iter().zip(sockets) {
-            let listener = Arc::clone(&listener);
-            let _ = sender.send(Message::Listen {
-                listener,
-                socket,
-                stop: stopped.clone(),
-            });
-        }
-        announce(&config.name, &address);
-        self.listeners.insert(
-            config.name.to_string(),
-            Running {
-                listener,
-                address,
-                stop,
-            },
-        );
-        Ok(())
+    /// Binds an address, on which nobody is served yet.
+    pub(super) fn bind(
+        &self,
+        name: &str,
+        configured: SocketAddr,
+        beside: Beside,
+    ) -> Result<Door, StartError> {
+        let count = self.threads.len();
+        let sockets = match sockopt::bind_group(configured, count) {
+            Err(error) if beside == Beside::OurOwn && error.kind() == ErrorKind::AddrInUse => {
+                sockopt::bind_group_beside(configured, count)
+            }
+            other => other,
+        };
+        let sockets = sockets.map_err(|source| cannot_bind(name, configured, source))?;
+        let bound = sockets.first().map(TcpListener::local_addr).transpose()?;
+        Ok(Door {
+            configured,
+            bound: bound.unwrap_or(configured),
+            way_in: WayIn::Shut(sockets),
+        })
     }
 
-    /// Stops accepting; the streams stay until somebody closes them.
-    pub(super) fn remove(&mut self, name: &str) -> Option<Arc<Listener>> {
-        let Running { listener, stop, .. } = self.listeners.shift_remove(name)?;
-        listener.remove();
-        stop.send_replace(true);
-        Some(listener)
+    /// Lets this listener serve whoever comes through `door`.
+    pub(super) fn open(&mut self, listener: Arc<Listener>, door: Door) {
+        let Door { bound, way_in, .. } = door;
+        let config = listener.config.load_full();
+        let address = format!("{}://{bound}", config.protocol.as_str());
+        let mut announced = false;
+        let owner = match way_in {
+            WayIn::Open(owner) => {
+                let before = owner.send_replace(Some(Arc::clone(&listener)));
+                announced = before.is_some_and(|before| Arc::ptr_eq(&before, &listener));
+                owner
+            }
+            WayIn::Shut(sockets) => {
+                let (owner, told) = watch::channel(Some(Arc::clone(&listener)));
+                for (sender, socket) in self.handle.senders.iter().zip(sockets) {
+                    let owner = told.clone();
+                    let _ = sender.send(Message::Listen { socket, owner });
+                }
+                owner
+            }
+        };
+        if !announced {
+            announce(&config.name, &address);
+        }
+        let door = Door {
+            configured: config.listen,
+            bound,
+            way_in: WayIn::Open(owner),
+        };
+        let running = Running {
+            listener,
+            address,
+            door,
+        };
+        self.listeners.insert(config.name.to_string(), running);
     }
 
     pub(super) fn policies_changed(&self) {
@@ -186,11 +227,7 @@ fn work(index: usize, shared: Arc<Shared>, mut messages: UnboundedReceiver<Messa
         let worker = Worker::new(index, shared);
         while let Some(message) = messages.recv().await {
             match message {
-                Message::Listen {
-                    listener,
-                    socket,
-                    stop,
-                } => listen(&worker, listener, socket, stop),
+                Message::Listen { socket, owner } => listen(&worker, socket, owner),
                 Message::Stream { slot, id, command } => worker.command(slot, id, command),
                 Message::PoliciesChanged => worker.policies_changed(),
                 Message::Turn => worker.shared.health.turned(index),
@@ -200,18 +237,31 @@ fn work(index: usize, shared: Arc<Shared>, mut messages: UnboundedReceiver<Messa
     });
 }
 
-fn listen(
-    worker: &Rc<Worker>,
-    listener: Arc<Listener>,
-    socket: TcpListener,
-    stop: watch::Receiver<bool>,
-) {
+fn listen(worker: &Rc<Worker>, socket: TcpListener, owner: watch::Receiver<Owner>) {
     match tokio::net::TcpListener::from_std(socket) {
         Ok(socket) => {
-            let local = Local::new(listener);
-            worker.add_listener(Rc::clone(&local));
-            tokio::task::spawn_local(listener::accept(socket, Rc::clone(worker), local, stop));
+            tokio::task::spawn_local(listener::accept(socket, Rc::clone(worker), owner));
         }
         Err(error) => tracing::error!(%error, "a worker cannot listen"),
+    }
+}
+
+impl Door {
+    /// What the sockets are bound to.
+    pub(super) fn bound(&self) -> SocketAddr {
+        self.bound
+    }
+
+    /// Whether a listener configured to listen on `address` listens here.
+    pub(super) fn is_at(&self, address: SocketAddr) -> bool {
+        self.configured == address || self.bound == address
+    }
+
+    /// Closes the sockets, behind those who wait in them already.
+    pub(super) fn close(self) {
+        match self.way_in {
+            WayIn::Shut(_) => {}
+            WayIn::Open(owner) => drop(owner.send_replace(None)),
+        }
     }
 }

@@ -138,8 +138,7 @@ impl Setup {
         );
         let shared_listener = Arc::new(shared_listener.unwrap());
         let worker = Worker::new(0, shared);
-        let local = Local::new(Arc::clone(&shared_listener));
-        worker.add_listener(Rc::clone(&local));
+        let local = worker.local(&shared_listener);
         Stage {
             setup: self,
             config: listener,
