@@ -22,7 +22,7 @@ ports:
     containerPort: {{ include "sidebeat-sidecar.port" $listener.listen }}
   {{- end }}
   - name: sb-telemetry
-    containerPort: {{ include "sidebeat-sidecar.port" $values.config.telemetry.listen }}
+    containerPort: {{ include "sidebeat-sidecar.telemetryPort" $ }}
 startupProbe:
   httpGet: { path: /startupz, port: sb-telemetry }
   {{- toYaml $values.probes.startup | nindent 2 }}

@@ -43,7 +43,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- /* The labels by which the pods are found. */ -}}
 {{- define "sidebeat-sidecar.selector" -}}
-{{- required "selectorLabels: the labels of the app's pods, which PodMonitor and NetworkPolicy select" .Values.sidebeat.selectorLabels | toYaml -}}
+{{- if not .Values.sidebeat.selectorLabels -}}
+{{- fail "selectorLabels: give the labels of the app's pods, which PodMonitor and NetworkPolicy select" -}}
+{{- end -}}
+{{- toYaml .Values.sidebeat.selectorLabels -}}
 {{- end -}}
 
 {{- /* The image of the values. */ -}}
@@ -68,4 +71,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- else -}}
 port-{{ include "sidebeat-sidecar.port" .listener.listen }}
 {{- end -}}
+{{- end -}}
+
+{{- /* The port of metrics and probes. */ -}}
+{{- define "sidebeat-sidecar.telemetryPort" -}}
+{{- include "sidebeat-sidecar.ready" . -}}
+{{- include "sidebeat-sidecar.port" .Values.sidebeat.config.telemetry.listen -}}
 {{- end -}}

@@ -99,7 +99,7 @@ spec:
       {{- end }}
     {{- with .telemetryFrom }}
     - ports:
-        - port: {{ include "sidebeat-sidecar.port" $values.config.telemetry.listen }}
+        - port: {{ include "sidebeat-sidecar.telemetryPort" $ }}
           protocol: TCP
       from:
         {{- toYaml . | nindent 8 }}
