@@ -60,22 +60,21 @@ def test_there_is_no_page_without_its_alert():
     assert pages == {alert["alert"] for alert in alerts()} and len(pages) == 20
 
 
-def known():
-    """Every metric and label value that is fixed, from a process with one of each."""
-    with App() as app, Hooks() as hooks:
-        with Sidebeat({"main": listener("ws", app.url())}, hooks={"app": {"url": hooks.url}}) as sidebeat:
-            outer, inner = open_ws(sidebeat, app)
-            echo_ws(outer, inner)
-            outer.send_close()
-            assert inner.read_close() == (1000, "")
-            inner.send_close()
-            sidebeat.wait_closed(client_close=1)
-            return sidebeat.metrics()
-
-
 @pytest.fixture(scope="module")
-def metrics():
-    return known()
+def metrics(tmp_path_factory):
+    """One scrape of a process with a listener, a hook and a stream that was."""
+    with App() as app, Hooks() as hooks:
+        config = hooks.config(tmp_path_factory.mktemp("hooks"))
+        with Sidebeat({"main": listener("ws", app.url())}, hooks=config) as sidebeat:
+            outer, inner = open_ws(sidebeat, app)
+            with outer, inner:
+                echo_ws(outer, inner)
+                outer.send_close()
+                assert inner.read_close() == (1000, "")
+                inner.send_close()
+                sidebeat.wait_closed(client_close=1)
+                hooks.wait_closed()
+            return sidebeat.metrics()
 
 
 def test_metrics_pass_promtool(metrics):
