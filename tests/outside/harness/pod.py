@@ -51,8 +51,9 @@ class Pod:
             if process.poll() is None:
                 process.kill()
             process.wait()
-            if kind is not None and process.stdout is not None:
-                print(process.stdout.read().decode(errors="replace")[-5000:])
+        if kind is not None:
+            for name in self.processes:
+                print(f"--- log of {name} ---\n{self.log(name)[-5000:]}")
         self.network.__exit__(kind, error, trace)
         self.directory.cleanup()
 
@@ -100,7 +101,8 @@ class Pod:
     def run(self, container, command, **rest):
         """A process in the container."""
         if container["name"] != "sidebeat":
-            return subprocess.Popen(["ip", "netns", "exec", self.network.middle, *self.commands[container["name"]]], **rest)
+            command = ["ip", "netns", "exec", self.network.middle, *self.commands[container["name"]]]
+            return subprocess.Popen(command, cwd=pathlib.Path(__file__).parents[1], **rest)
         variables = {"PATH": PATH}
         for each in container["env"]:
             variables[each["name"]] = each["value"] if "value" in each else POD[each["valueFrom"]["fieldRef"]["fieldPath"]]
@@ -138,13 +140,21 @@ class Pod:
     def start(self):
         """Starts the containers as a kubelet does, and waits until the pod is ready."""
         for container in self._containers():
-            self.processes[container["name"]] = self.run(container, container.get("command"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            with self._log(container["name"]).open("wb") as log:
+                self.processes[container["name"]] = self.run(container, container.get("command"), stdout=log, stderr=subprocess.STDOUT)
             if container.get("startupProbe"):
                 until(lambda: self.probe(container, "startupProbe"), 20, what="the startup probe")
         for container in self._containers():
             for which in ("livenessProbe", "readinessProbe"):
-                if which in container:
+                if "httpGet" in container.get(which, {}):
                     until(lambda: self.probe(container, which), 10, what=f"the {which} of {container['name']}")
+
+    def _log(self, name):
+        return self.root / f"{name}.log"
+
+    def log(self, name):
+        """All that a container has printed."""
+        return self._log(name).read_text(errors="replace")
 
     def note(self, what):
         self.timeline.append((time.monotonic(), what))
