@@ -7,7 +7,7 @@ WORKDIR /build
 # The dependencies first: they change less often than the code.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
-    && cargo build --locked --release && rm -r src target/release/deps/*sidebeat*
+    && cargo build --locked --release && rm -r src target/release/deps/*sidebeat* target/release/.fingerprint/sidebeat-*
 COPY src src
 RUN cargo build --locked --release && strip --strip-debug target/release/sidebeat
 
