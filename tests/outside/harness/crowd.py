@@ -1,6 +1,7 @@
 """Thousands of WebSocket clients and the app behind them, on one event loop.
 
-    python -m harness.crowd app [NAME=VALUE …]      prints {"port": …}; answers openings with these headers and then only reads
+    python -m harness.crowd app [port=PORT] [NAME=VALUE …]
+                                prints {"port": …}; answers openings with these headers and then only reads, but gives a Close back
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 
 from .wire import accept_of
 
@@ -20,7 +22,7 @@ async def head_of(reader):
     return first, {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
 
 
-async def app(headers):
+async def app(port, headers):
     """Serves until it is killed."""
 
     async def serve(reader, writer):
@@ -34,14 +36,15 @@ async def app(headers):
                 *headers,
             ]
             writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
-            while await reader.read(1 << 16):
-                pass
+            while data := await reader.read(1 << 16):
+                if data[0] == 0x88:
+                    writer.write(b"\x88\x00")
         except (OSError, EOFError):
             pass
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=4096)
+    server = await asyncio.start_server(serve, "127.0.0.1", port, backlog=4096)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     await server.serve_forever()
 
@@ -89,6 +92,20 @@ class Member:
         except (OSError, EOFError):
             pass
 
+    async def farewell(self):
+        """Answers pings until a Close comes, and that; returns (code, reason, monotonic instant). Anything else is an error."""
+        while True:
+            first, size = await self.reader.readexactly(2)
+            payload = await self.reader.readexactly(size)
+            self.writer.write(bytes([0x8A if first == 0x89 else 0x88, 0x80 | size, 0, 0, 0, 0]) + payload)
+            if first == 0x88:
+                at = time.monotonic()
+                break
+            assert first == 0x89, f"a frame that begins with {first:#x}"
+        assert await self.reader.read() == b"", "bytes behind the Close"
+        self.writer.close()
+        return int.from_bytes(payload[:2], "big"), payload[2:].decode(), at
+
     async def close(self):
         """Resets the connection."""
         self.writer.transport.abort()
@@ -98,4 +115,6 @@ class Member:
 
 if __name__ == "__main__":
     assert sys.argv[1] == "app"
-    asyncio.run(app([pair.replace("=", ": ", 1) for pair in sys.argv[2:]]))
+    pairs = dict(pair.split("=", 1) for pair in sys.argv[2:])
+    port = int(pairs.pop("port", 0))
+    asyncio.run(app(port, [f"{name}: {value}" for name, value in pairs.items()]))

@@ -20,7 +20,7 @@ Received = collections.namedtuple("Received", "at event")
 class Hooks:
     """An HTTP server on a thread; `events` holds what came, each with the monotonic instant of its arrival; `status` is the answer."""
 
-    def __init__(self, netns=None, host="127.0.0.1"):
+    def __init__(self, netns=None, host="127.0.0.1", port=0):
         hooks = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -46,7 +46,7 @@ class Hooks:
         self.events, self.faults = [], []
         self.status = 204
         with networks.inside(netns):
-            self.server = http.server.ThreadingHTTPServer((host, 0), Handler)
+            self.server = http.server.ThreadingHTTPServer((host, port), Handler)
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     def __enter__(self):

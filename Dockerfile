@@ -1,0 +1,27 @@
+# docker build -t sidebeat:0.1.0 .
+ARG RUST=1.95
+ARG RUNTIME=gcr.io/distroless/cc-debian12:nonroot
+
+FROM rust:${RUST}-bookworm AS build
+WORKDIR /build
+# The dependencies first: they change less often than the code.
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
+    && cargo build --locked --release && rm -r src target/release/deps/*sidebeat* target/release/.fingerprint/sidebeat-*
+COPY src src
+RUN cargo build --locked --release && strip --strip-debug target/release/sidebeat
+
+FROM ${RUNTIME}
+LABEL org.opencontainers.image.title="sidebeat" \
+      org.opencontainers.image.description="A liveness proxy for WebSocket and TCP streams" \
+      org.opencontainers.image.licenses="Apache-2.0 OR MIT"
+COPY --from=build /build/target/release/sidebeat /usr/local/bin/sidebeat
+COPY LICENSE-APACHE LICENSE-MIT /usr/share/doc/sidebeat/
+# That of distroless' nonroot, by number: Kubernetes' runAsNonRoot cannot judge names.
+USER 65532:65532
+EXPOSE 9601
+STOPSIGNAL SIGTERM
+# Kubernetes has probes of its own and ignores this.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["/usr/local/bin/sidebeat", "healthcheck", "--telemetry", "127.0.0.1:9601"]
+ENTRYPOINT ["/usr/local/bin/sidebeat"]
+CMD ["run", "-c", "/etc/sidebeat/sidebeat.yaml"]
