@@ -14,6 +14,8 @@ from harness.netns import Network
 from harness.wait import holds, until
 
 CLIENT = EXAMPLES / "browser"
+# Most of it is the start of browsers, which takes long on a busy machine.
+pytestmark = pytest.mark.timeout(300)
 
 
 class Page(Browser):
