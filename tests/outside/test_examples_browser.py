@@ -14,6 +14,8 @@ from harness.netns import Network
 from harness.wait import holds, until
 
 CLIENT = EXAMPLES / "browser"
+# Most of it is the start of browsers, which takes long on a busy machine.
+pytestmark = pytest.mark.timeout(300)
 
 
 class Page(Browser):
@@ -76,6 +78,9 @@ def test_server_gone_and_back_and_the_dead_go_offline_while_the_page_stays(tmp_p
         page.wait_told(since, state="open")
         page.wait(lambda: any(line.endswith("echo: kept while nobody was there") for line in page.texts("#log li")), what="what waited in the outbox")
         assert page.run("return chat.queued") == 0
+        # Who was there when it was killed is told by the next one; the page is there again.
+        demo.find("hook: visitor is over: sidecar_crash")
+        page.wait(lambda: page.online() == ["ghost offline (client_idle)", "visitor online"], what="the list")
 
 
 def test_drain_is_1012_and_the_client_comes_back_within_the_spread(tmp_path):

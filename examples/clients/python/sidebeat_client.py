@@ -165,4 +165,7 @@ class Connection:
 
     def _tell(self, state):
         self.state = state
-        self._on_state(state)
+        try:
+            self._on_state(state)
+        except Exception as error:  # the app's own fault, which ends no connection
+            asyncio.get_running_loop().call_exception_handler({"message": "on_state failed", "exception": error})

@@ -12,6 +12,7 @@ $inside = stream_socket_server('tcp://127.0.0.1:' . ($argv[2] ?? 7002));
 echo json_encode(['clients' => port($clients), 'inside' => port($inside)]), "\n";
 
 $sockets = [];  // socket id => socket
+$peers = [];    // socket id => "ip:port" of its peer
 $buffers = [];  // socket id => bytes of an incomplete line or request
 $sessions = []; // "ip:port" of the peer => name, socket, and whether it is online
 
@@ -26,6 +27,7 @@ while (true) {
             $new = stream_socket_accept($socket);
             stream_set_blocking($new, false);
             $sockets[(int) $new] = $new;
+            $peers[(int) $new] = (string) stream_socket_get_name($new, true);
             $buffers[(int) $new] = '';
             continue;
         }
@@ -51,8 +53,8 @@ function port($socket): int
 /** Takes the complete lines out of a client's buffer. */
 function on_data($socket): void
 {
-    global $buffers, $sessions;
-    $peer = stream_socket_get_name($socket, true);
+    global $buffers, $peers, $sessions;
+    $peer = $peers[(int) $socket];
     while (($end = strpos($buffers[(int) $socket], "\n")) !== false) {
         $line = substr($buffers[(int) $socket], 0, $end);
         $buffers[(int) $socket] = substr($buffers[(int) $socket], $end + 1);
@@ -72,10 +74,9 @@ function on_data($socket): void
 
 function on_close($socket): void
 {
-    global $sockets, $buffers;
-    $peer = stream_socket_get_name($socket, true);
-    offline((string) $peer);
-    unset($sockets[(int) $socket], $buffers[(int) $socket]);
+    global $sockets, $peers, $buffers;
+    offline($peers[(int) $socket]);
+    unset($sockets[(int) $socket], $peers[(int) $socket], $buffers[(int) $socket]);
     fclose($socket);
 }
 
