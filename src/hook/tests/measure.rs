@@ -1,5 +1,5 @@
 //! What a stream pays for its events and what the log takes:
-//! `cargo test --profile ci --lib hook::tests::measure -- --ignored --nocapture`.
+//! `cargo test --release --lib hook::tests::measure -- --ignored --nocapture`.
 
 use super::*;
 

@@ -27,7 +27,7 @@ def binary():
     """The executable to test: $SIDEBEAT_BIN, or the newest of the tree's own builds."""
     if named := os.environ.get("SIDEBEAT_BIN"):
         return named
-    builds = [ROOT / "target" / profile / "sidebeat" for profile in ("release", "ci", "debug")]
+    builds = [ROOT / "target" / profile / "sidebeat" for profile in ("release", "debug")]
     built = [path for path in builds if path.exists()]
     if not built:
         raise FileNotFoundError("no sidebeat binary: run `cargo build` or set SIDEBEAT_BIN")
