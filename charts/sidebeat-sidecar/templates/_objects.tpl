@@ -15,7 +15,7 @@
 {{- toYaml $config -}}
 {{- end -}}
 
-{{- /* The ConfigMap. A change is taken up without a restart, so nothing of it goes into the pod's annotations. */ -}}
+{{- /* The ConfigMap. A change is taken up without a restart; see podAnnotations for the rest. */ -}}
 {{- define "sidebeat-sidecar.configMap" -}}
 apiVersion: v1
 kind: ConfigMap

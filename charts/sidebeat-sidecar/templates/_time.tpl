@@ -55,6 +55,18 @@ enableServiceLinks: false
 terminationGracePeriodSeconds: {{ include "sidebeat-sidecar.graceSeconds" . }}
 {{- end -}}
 
+{{- /* Annotations of the pods: a checksum of what a running process does not take up, so that only that starts new pods. */ -}}
+{{- define "sidebeat-sidecar.podAnnotations" -}}
+{{- include "sidebeat-sidecar.ready" . -}}
+{{- $config := .Values.sidebeat.config -}}
+{{- $listen := dict -}}
+{{- range $name, $listener := $config.listeners -}}
+{{- $_ := set $listen $name $listener.listen -}}
+{{- end -}}
+{{- $kept := dict "listen" $listen "admin" $config.admin.listen "telemetry" $config.telemetry "workers" $config.workers "log" $config.log "state_dir" $config.state_dir -}}
+checksum/sidebeat-restart: {{ toJson $kept | sha256sum | trunc 16 | quote }}
+{{- end -}}
+
 {{- /* The field `lifecycle` of the app's container: it stays until the last stream is closed, and takes the hooks of that. */ -}}
 {{- define "sidebeat-sidecar.appPreStop" -}}
 {{- $seconds := include "sidebeat-sidecar.closingSeconds" . -}}
