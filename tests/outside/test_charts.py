@@ -241,6 +241,21 @@ def test_what_monitoring_gets():
     assert dashboard["data"]["sidebeat.json"].strip() == (charts.GATEWAY / "files" / "dashboard.json").read_text().strip()
 
 
+def test_what_the_readme_of_the_chart_shows_can_be_used():
+    readme = (charts.GATEWAY / "README.md").read_text()
+    examples = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)]
+    assert len(examples) == 2
+    objects = charts.helm(charts.GATEWAY, {"config": {"listeners": {"main": MAIN}}}, *examples)
+    assert objects.one("Certificate")["spec"]["secretName"] == "chat-sidebeat-tls"
+    listener = yaml.safe_load(objects.config)["listeners"]["main"]
+    assert listener["tls"] == {"certificates": [{"cert": "/etc/sidebeat/tls/tls.crt", "key": "/etc/sidebeat/tls/tls.key"}]}
+    library = (charts.GATEWAY.parent / "sidebeat-sidecar" / "README.md").read_text()
+    templates = {name for path in (charts.GATEWAY.parent / "sidebeat-sidecar" / "templates").iterdir() for name in re.findall(r'define "(.+?)"', path.read_text())}
+    listed = set(re.findall(r"\| `(sidebeat-sidecar\.\w+)` \|", library))
+    used = set(re.findall(r'include "(sidebeat-sidecar\.\w+)"', "".join(path.read_text() for path in (charts.WORKERMAN / "templates").iterdir())))
+    assert listed <= templates and used == listed, "the example shows every template"
+
+
 def test_notes_say_how_to_look():
     for name in ("least", "public", "all", "off"):
         notes = charts.helm(charts.GATEWAY, charts.GATEWAY / "ci" / f"{name}-values.yaml").notes
@@ -305,8 +320,10 @@ def test_the_library_says_where_its_values_belong(tmp_path):
     shutil.copytree(charts.WORKERMAN, tmp_path / "chart", symlinks=False)
     manifest = tmp_path / "chart" / "Chart.yaml"
     manifest.write_text(manifest.read_text().replace("    alias: sidebeat\n", ""))
-    (tmp_path / "chart" / "values.yaml").write_text("replicaCount: 1\nimage: a\nnativeSidecar: true\n")
-    with pytest.raises(helm_python.HelmError, match="alias: sidebeat|sidebeat"):
+    (tmp_path / "chart" / "values.yaml").write_text("")
+    for template in (tmp_path / "chart" / "templates").iterdir():
+        template.write_text('{{ include "sidebeat-sidecar.configMap" . }}')
+    with pytest.raises(helm_python.HelmError, match="declare the dependency with `alias: sidebeat`"):
         charts.helm(tmp_path / "chart", {})
 
 
