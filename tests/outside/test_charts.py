@@ -253,7 +253,7 @@ def test_what_the_readme_of_the_chart_shows_can_be_used():
     templates = {name for path in (charts.GATEWAY.parent / "sidebeat-sidecar" / "templates").iterdir() for name in re.findall(r'define "(.+?)"', path.read_text())}
     listed = set(re.findall(r"\| `(sidebeat-sidecar\.\w+)` \|", library))
     used = set(re.findall(r'include "(sidebeat-sidecar\.\w+)"', "".join(path.read_text() for path in (charts.WORKERMAN / "templates").iterdir())))
-    assert listed <= templates and used == listed, "the example shows every template"
+    assert listed == {f"sidebeat-sidecar.{name}" for name in TEMPLATES} <= templates and used == listed, "the example shows every template"
 
 
 def test_notes_say_how_to_look():
@@ -315,14 +315,18 @@ def test_a_wrong_value_of_the_sidecar_is_named(values, told):
     assert told in str(raised.value)
 
 
-def test_the_library_says_where_its_values_belong(tmp_path):
+TEMPLATES = ["nativeSidecar", "container", "volumes", "podSettings", "podAnnotations", "appPreStop", "servicePorts", "configMap", "podMonitor", "networkPolicy"]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_the_library_says_where_its_values_belong(name, tmp_path):
     """Whoever forgets the alias is told."""
     shutil.copytree(charts.WORKERMAN, tmp_path / "chart", symlinks=False)
     manifest = tmp_path / "chart" / "Chart.yaml"
     manifest.write_text(manifest.read_text().replace("    alias: sidebeat\n", ""))
     (tmp_path / "chart" / "values.yaml").write_text("")
     for template in (tmp_path / "chart" / "templates").iterdir():
-        template.write_text('{{ include "sidebeat-sidecar.configMap" . }}')
+        template.write_text('{{ include "sidebeat-sidecar.NAME" . }}'.replace("NAME", name))
     with pytest.raises(helm_python.HelmError, match="declare the dependency with `alias: sidebeat`"):
         charts.helm(tmp_path / "chart", {})
 

@@ -51,6 +51,7 @@
 
 {{- /* Fields of the pod's spec: no variables from Services (one called sidebeat would give SIDEBEAT_PORT), and the grace period. */ -}}
 {{- define "sidebeat-sidecar.podSettings" -}}
+{{- include "sidebeat-sidecar.ready" . -}}
 enableServiceLinks: false
 terminationGracePeriodSeconds: {{ include "sidebeat-sidecar.graceSeconds" . }}
 {{- end -}}
@@ -69,6 +70,7 @@ checksum/sidebeat-restart: {{ toJson $kept | sha256sum | trunc 16 | quote }}
 
 {{- /* The field `lifecycle` of the app's container: it stays until the last stream is closed, and takes the hooks of that. */ -}}
 {{- define "sidebeat-sidecar.appPreStop" -}}
+{{- include "sidebeat-sidecar.ready" . -}}
 {{- $seconds := include "sidebeat-sidecar.closingSeconds" . -}}
 preStop:
 {{- if eq .Values.sidebeat.appPreStop "exec" }}
