@@ -1,4 +1,4 @@
-# docker build -t sidebeat:0.1.0 .
+# docker build -t sidebeat:0.1.0 --build-arg REVISION=$(git rev-parse --short HEAD) .
 ARG RUST=1.95
 ARG RUNTIME=gcr.io/distroless/cc-debian12:nonroot
 
@@ -9,7 +9,9 @@ COPY Cargo.toml Cargo.lock ./
 RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
     && cargo build --locked --release && rm -r src target/release/deps/*sidebeat* target/release/.fingerprint/sidebeat-*
 COPY src src
-RUN cargo build --locked --release && strip --strip-debug target/release/sidebeat
+# The label of sidebeat_build_info.
+ARG REVISION=unknown
+RUN SIDEBEAT_REVISION=${REVISION} cargo build --locked --release && strip --strip-debug target/release/sidebeat
 
 FROM ${RUNTIME}
 LABEL org.opencontainers.image.title="sidebeat" \

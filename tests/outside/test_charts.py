@@ -137,23 +137,12 @@ def test_pods_are_restricted_and_complete(objects):
         assert {each["targetPort"] for each in service["spec"]["ports"]} <= ports
         (deployment,) = objects.of("Deployment")
         assert service["spec"]["selector"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    beside = "app" in {each["name"] for each in pod["containers"]}
+    assert sidebeat.get("lifecycle") == ({"preStop": {"exec": {"command": ["/usr/local/bin/sidebeat", "drain", "--wait"]}}} if beside else None)
     volumes = {each["name"] for each in pod["volumes"]}
     assert {each["name"] for each in sidebeat["volumeMounts"]} == volumes
     admin = yaml.safe_load(objects.config)["admin"]
     assert admin["listen"].startswith("unix:/run/sidebeat/") or admin["token_file"], "loopback belongs to every container of the pod"
-
-
-@pytest.mark.parametrize("name", NAMES[4:])
-def test_the_app_is_there_until_the_last_stream_is_closed(name):
-    """What the manifest waits is what the configuration says."""
-    objects = rendered(name)
-    pod = objects.pod
-    (app,) = [each for each in pod["containers"] if each["name"] == "app"]
-    assert objects.sidebeat["lifecycle"]["preStop"]["exec"]["command"] == ["/usr/local/bin/sidebeat", "drain", "--wait"]
-    hook = app["lifecycle"]["preStop"]
-    wait = hook["sleep"]["seconds"] if "sleep" in hook else int(hook["exec"]["command"][1])
-    assert wait == 20, "delay 5s, spread 10s, close_timeout 5s"
-    assert pod["terminationGracePeriodSeconds"] >= wait + 15
 
 
 @pytest.mark.root
@@ -162,7 +151,12 @@ def test_the_configuration_passes_check(objects, files):
     with pod_of(objects, files) as pod:
         code, told = pod.once("/usr/local/bin/sidebeat", "check", "--grace", f"{grace}s")
         assert code == 0, told
-        assert "grace" not in told or "fits" in told or "enough" in told, told
+    assert "a drain takes at most" in told and "the grace period of" not in told, told
+    for app in objects.pod["containers"]:
+        hook = app.get("lifecycle", {}).get("preStop")
+        if app["name"] == "app":
+            wait = hook["sleep"]["seconds"] if "sleep" in hook else int(hook["exec"]["command"][1])
+            assert f"the app needs a preStop sleep of {wait}s" in told
 
 
 @pytest.mark.root
@@ -203,6 +197,22 @@ def test_off_survives():
     assert objects.pod["terminationGracePeriodSeconds"] == 5 + 5 + 5, "close_timeout, hook_flush, and five to spare"
 
 
+def test_new_pods_are_started_only_for_what_needs_a_restart():
+    def template(config):
+        objects = charts.helm(charts.GATEWAY, charts.GATEWAY / "ci" / "least-values.yaml", {"config": config})
+        return objects.one("Deployment")["spec"]["template"]
+
+    before = template({})
+    taken_up = [
+        {"listeners": {"main": {"heartbeat": {"idle_limit": "2m"}}}},
+        {"hooks": {"app": {"url": "http://legacy/"}}},
+    ]
+    for config in taken_up:
+        assert template(config) == before, config
+    for config in [{"workers": 2}, {"log": {"level": "debug"}}, {"state_dir": "off"}, {"admin": {"listen": "unix:/run/sidebeat/a.sock"}}]:
+        assert template(config)["metadata"]["annotations"] != before["metadata"]["annotations"], config
+
+
 def test_large_numbers_stay_numbers():
     assert yaml.safe_load(rendered("sidebeat/public-values").config)["listeners"]["main"]["limits"]["streams"] == 2_000_000
     (metric,) = rendered("sidebeat/all-values").one("HorizontalPodAutoscaler")["spec"]["metrics"]
@@ -229,6 +239,21 @@ def test_what_monitoring_gets():
     assert rules and all(rule["annotations"]["runbook_url"].startswith("https://example.com/sidebeat/docs/runbooks/") for rule in rules if "alert" in rule)
     (dashboard,) = [each for each in objects.of("ConfigMap") if each["metadata"]["labels"].get("grafana_dashboard") == "1"]
     assert dashboard["data"]["sidebeat.json"].strip() == (charts.GATEWAY / "files" / "dashboard.json").read_text().strip()
+
+
+def test_what_the_readme_of_the_chart_shows_can_be_used():
+    readme = (charts.GATEWAY / "README.md").read_text()
+    examples = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)]
+    assert len(examples) == 2
+    objects = charts.helm(charts.GATEWAY, {"config": {"listeners": {"main": MAIN}}}, *examples)
+    assert objects.one("Certificate")["spec"]["secretName"] == "chat-sidebeat-tls"
+    listener = yaml.safe_load(objects.config)["listeners"]["main"]
+    assert listener["tls"] == {"certificates": [{"cert": "/etc/sidebeat/tls/tls.crt", "key": "/etc/sidebeat/tls/tls.key"}]}
+    library = (charts.GATEWAY.parent / "sidebeat-sidecar" / "README.md").read_text()
+    templates = {name for path in (charts.GATEWAY.parent / "sidebeat-sidecar" / "templates").iterdir() for name in re.findall(r'define "(.+?)"', path.read_text())}
+    listed = set(re.findall(r"\| `(sidebeat-sidecar\.\w+)` \|", library))
+    used = set(re.findall(r'include "(sidebeat-sidecar\.\w+)"', "".join(path.read_text() for path in (charts.WORKERMAN / "templates").iterdir())))
+    assert listed == {f"sidebeat-sidecar.{name}" for name in TEMPLATES} <= templates and used == listed, "the example shows every template"
 
 
 def test_notes_say_how_to_look():
@@ -290,13 +315,19 @@ def test_a_wrong_value_of_the_sidecar_is_named(values, told):
     assert told in str(raised.value)
 
 
-def test_the_library_says_where_its_values_belong(tmp_path):
+TEMPLATES = ["nativeSidecar", "container", "volumes", "podSettings", "podAnnotations", "appPreStop", "servicePorts", "configMap", "podMonitor", "networkPolicy"]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_the_library_says_where_its_values_belong(name, tmp_path):
     """Whoever forgets the alias is told."""
     shutil.copytree(charts.WORKERMAN, tmp_path / "chart", symlinks=False)
     manifest = tmp_path / "chart" / "Chart.yaml"
     manifest.write_text(manifest.read_text().replace("    alias: sidebeat\n", ""))
-    (tmp_path / "chart" / "values.yaml").write_text("replicaCount: 1\nimage: a\nnativeSidecar: true\n")
-    with pytest.raises(helm_python.HelmError, match="alias: sidebeat|sidebeat"):
+    (tmp_path / "chart" / "values.yaml").write_text("")
+    for template in (tmp_path / "chart" / "templates").iterdir():
+        template.write_text('{{ include "sidebeat-sidecar.NAME" . }}'.replace("NAME", name))
+    with pytest.raises(helm_python.HelmError, match="declare the dependency with `alias: sidebeat`"):
         charts.helm(tmp_path / "chart", {})
 
 
@@ -313,7 +344,7 @@ def test_the_readmes_have_every_value():
 
     def leaves(values, path=""):
         for name, value in values.items():
-            if isinstance(value, dict) and value and f"`{path}{name}`" not in readme:
+            if isinstance(value, dict) and value and f"| `{path}{name}` |" not in readme:
                 yield from leaves(value, f"{path}{name}.")
             else:
                 yield f"{path}{name}"

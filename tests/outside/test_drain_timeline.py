@@ -57,7 +57,7 @@ def test_a_thousand_clients_see_nothing_but_1012_and_no_hook_is_missing():
     values = {
         "tls": {"secretName": ""},
         "config": {
-            "listeners": {"chat": {"listen": "ws://0.0.0.0:8080", "heartbeat": {"close_timeout": "2s"}}},
+            "listeners": {"chat": {"listen": "ws://0.0.0.0:8080"}},
             "drain": DRAIN,
         },
     }
@@ -66,7 +66,7 @@ def test_a_thousand_clients_see_nothing_but_1012_and_no_hook_is_missing():
     app = [sys.executable, "-m", "harness.crowd", "app", "port=2346"]
     (container,) = objects.pod["containers"]
     wait = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert (wait, objects.pod["terminationGracePeriodSeconds"]) == (11, 26), "1s + 8s + 2s; that and 10s for the app, and five to spare"
+    assert (wait, objects.pod["terminationGracePeriodSeconds"]) == (14, 29), "1s + 8s + 5s; that and 10s for the app, and five to spare"
 
     with Hall(objects.pod, {**files, "chat-sidebeat-hook": {"key": SECRET}}, {"app": app}) as pod:
         pod.start()

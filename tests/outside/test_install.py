@@ -108,6 +108,14 @@ def test_there_are_completions(shell):
         assert subprocess.run([shell, "-n"], input=done.stdout, capture_output=True, text=True).returncode == 0
 
 
+def test_the_capacity_table_is_that_of_the_measurements():
+    page = (ROOT / "docs" / "operate.md").read_text()
+    table = page.split("## Capacity")[1]
+    figures = re.findall(r"[\d.,]+ (?:µs|KB|B)(?= of CPU| \|)", "".join(line for line in table.splitlines(True) if line.startswith("|")))
+    costs = (ROOT / "ARCHITECTURE.md").read_text().split("## What it costs")[1]
+    assert len(figures) >= 6 and [figure for figure in figures if figure not in costs] == []
+
+
 def slug(heading):
     kept = re.sub(r"[^\w -]", "", heading.lstrip("#").strip().lower())
     return kept.replace(" ", "-")

@@ -78,6 +78,7 @@ SIGTERM reaches it only then, so that the drain has to begin with preStop. */ -}
 
 {{- /* Entries of `volumes`. Secrets are readable for the sidecar's user, since the pod may have no fsGroup. */ -}}
 {{- define "sidebeat-sidecar.volumes" -}}
+{{- include "sidebeat-sidecar.ready" . -}}
 {{- $values := .Values.sidebeat -}}
 {{- $mode := ternary 288 292 (not (empty (dig "fsGroup" "" ($values.podSecurityContext | default dict)))) -}}
 - name: sidebeat-config

@@ -26,6 +26,7 @@
 
 {{- /* The name of the objects of the sidecar. */ -}}
 {{- define "sidebeat-sidecar.name" -}}
+{{- include "sidebeat-sidecar.ready" . -}}
 {{- .Values.sidebeat.fullnameOverride | default (printf "%s-sidebeat" (trunc 54 .Release.Name)) -}}
 {{- end -}}
 

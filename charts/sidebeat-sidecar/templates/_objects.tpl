@@ -15,8 +15,9 @@
 {{- toYaml $config -}}
 {{- end -}}
 
-{{- /* The ConfigMap. A change is taken up without a restart, so nothing of it goes into the pod's annotations. */ -}}
+{{- /* The ConfigMap. A change is taken up without a restart; see podAnnotations for the rest. */ -}}
 {{- define "sidebeat-sidecar.configMap" -}}
+{{- include "sidebeat-sidecar.ready" . -}}
 apiVersion: v1
 kind: ConfigMap
 metadata:
@@ -50,6 +51,7 @@ data:
 
 {{- /* The PodMonitor. */ -}}
 {{- define "sidebeat-sidecar.podMonitor" -}}
+{{- include "sidebeat-sidecar.ready" . -}}
 {{- with .Values.sidebeat.podMonitor -}}
 apiVersion: monitoring.coreos.com/v1
 kind: PodMonitor

@@ -51,12 +51,26 @@
 
 {{- /* Fields of the pod's spec: no variables from Services (one called sidebeat would give SIDEBEAT_PORT), and the grace period. */ -}}
 {{- define "sidebeat-sidecar.podSettings" -}}
+{{- include "sidebeat-sidecar.ready" . -}}
 enableServiceLinks: false
 terminationGracePeriodSeconds: {{ include "sidebeat-sidecar.graceSeconds" . }}
 {{- end -}}
 
+{{- /* Annotations of the pods: a checksum of what a running process does not take up, so that only that starts new pods. */ -}}
+{{- define "sidebeat-sidecar.podAnnotations" -}}
+{{- include "sidebeat-sidecar.ready" . -}}
+{{- $config := .Values.sidebeat.config -}}
+{{- $listen := dict -}}
+{{- range $name, $listener := $config.listeners -}}
+{{- $_ := set $listen $name $listener.listen -}}
+{{- end -}}
+{{- $kept := dict "listen" $listen "admin" $config.admin.listen "telemetry" $config.telemetry "workers" $config.workers "log" $config.log "state_dir" $config.state_dir -}}
+checksum/sidebeat-restart: {{ toJson $kept | sha256sum | trunc 16 | quote }}
+{{- end -}}
+
 {{- /* The field `lifecycle` of the app's container: it stays until the last stream is closed, and takes the hooks of that. */ -}}
 {{- define "sidebeat-sidecar.appPreStop" -}}
+{{- include "sidebeat-sidecar.ready" . -}}
 {{- $seconds := include "sidebeat-sidecar.closingSeconds" . -}}
 preStop:
 {{- if eq .Values.sidebeat.appPreStop "exec" }}
