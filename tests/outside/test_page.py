@@ -1,7 +1,7 @@
 """The status page in a real browser."""
 
 import asyncio
-import contextlib
+import datetime
 import json
 import os
 import pathlib
@@ -10,16 +10,16 @@ import resource
 import socket
 import subprocess
 import sys
-import threading
 
 import pytest
 
 from harness.browser import PATIENCE, Browser
 from harness.crowd import Member
 from harness.fleet import Fleet
+from harness.reader import Reader
 from harness.sidebeat import ROOT, Sidebeat, listener
 from harness.wait import until
-from harness.wire import CLOSE, TEXT, Client
+from harness.wire import Client
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -42,30 +42,6 @@ def crowd_app():
     app.kill()
     app.wait()
     app.stdout.close()
-
-
-class Reader:
-    """A client that answers pings, notes what it reads, and ends when it is closed."""
-
-    def __init__(self, at, path, **client):
-        self.wire = Client(at, **client)
-        self.wire.open(path)
-        self.wire.opened(PATIENCE)
-        self.address = self.wire.address
-        self.heard, self.closed = [], None
-        self.thread = threading.Thread(target=self.read, daemon=True)
-        self.thread.start()
-
-    def read(self):
-        # The test is over when the connection ends under it.
-        with contextlib.suppress(AssertionError, OSError):
-            while True:
-                frame = self.wire.read_message(3600)
-                if frame.opcode == TEXT:
-                    self.heard.append(frame.payload.decode())
-                elif frame.opcode == CLOSE:
-                    self.closed = (int.from_bytes(frame.payload[:2]), frame.payload[2:].decode())
-                    return self.wire.close()
 
 
 def silent(at, path):
@@ -345,8 +321,10 @@ def test_ten_thousand_streams_do_not_slow_it_down(browser, crowd_app):
 
 def test_the_picture_in_the_readme(browser, crowd_app, hooks, authority, tmp_path):
     """A scene with something in every part of the page; $SIDEBEAT_TEST_PICTURE is where its picture goes."""
+    expiry = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=68, hours=1)
+    cert, key = authority.issue("server", "localhost", "127.0.0.1", not_after=expiry)
     listeners = {
-        "chat": {**chat(crowd_app), "listen": "wss://127.0.0.1:0", "tls": authority.tls()},
+        "chat": {**chat(crowd_app), "listen": "wss://127.0.0.1:0", "tls": {"certificates": [{"cert": cert, "key": key}]}},
         "sensors": chat(crowd_app, idle_limit="5s", ping={"interval": "2s"}),
     }
     with Sidebeat(listeners, hooks={"presence": hooks.config(tmp_path)["app"]}) as sidebeat, browser.tab(height=900):
@@ -364,7 +342,7 @@ def test_the_picture_in_the_readme(browser, crowd_app, hooks, authority, tmp_pat
         for words in ("The client closed: 2", "The client was silent: 1", "Closed by an administrator: 1"):
             browser.wait(lambda words=words: words in browser.text("#ends-legend"), what=words)
         browser.wait(lambda: len(browser.texts("#streams tr")) == 10)
-        browser.wait(lambda: any(text.startswith("In ") for text in browser.texts("#certificates td")))
+        browser.wait(lambda: any(text.startswith("In 68 days, on ") for text in browser.texts("#certificates td")))
         browser.wait(lambda: browser.texts("#hooks td")[:2] == ["presence", "Enabled"] and browser.find("#trips rect.bar"))
         assert len(browser.texts("#listeners tr")) == 2
         if path := os.environ.get("SIDEBEAT_TEST_PICTURE"):
