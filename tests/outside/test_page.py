@@ -54,9 +54,8 @@ def silent(at, path):
 
 def chat(port, **heartbeat):
     """A listener that asks often and closes late: whatever the machine has to do, nobody's limit runs out."""
-    return listener(
-        "ws", f"ws://127.0.0.1:{port}", identity=[{"query": "uid"}], heartbeat={"idle_limit": "10m", "ping": {"interval": "1200ms", "jitter": "0%"}, **heartbeat}
-    )
+    heartbeat = {"idle_limit": "10m", "ping": {"interval": "1200ms", "jitter": "0%"}, **heartbeat}
+    return listener("ws", f"ws://127.0.0.1:{port}", identity=[{"query": "uid"}], heartbeat=heartbeat)
 
 
 def page(sidebeat):
@@ -217,7 +216,9 @@ def test_the_page_says_so_when_it_is_no_longer_live(browser, crowd_app):
 
 
 def test_nothing_from_elsewhere_is_run_or_reached(browser, crowd_app):
-    with Sidebeat({"chat": chat(crowd_app)}) as sidebeat, socket.create_server(("127.0.0.1", 0)) as elsewhere, browser.tab(complaints=["Content Security Policy", "violates"]):
+    complaints = ["Content Security Policy", "violates"]
+    elsewhere = socket.create_server(("127.0.0.1", 0))
+    with Sidebeat({"chat": chat(crowd_app)}) as sidebeat, elsewhere, browser.tab(complaints=complaints):
         policy = sidebeat.get("/")[1]["content-security-policy"]
         assert "default-src 'self'" in policy and "unsafe" not in policy, policy
         watch(browser, sidebeat)
@@ -338,7 +339,8 @@ def test_the_picture_in_the_readme(browser, crowd_app, hooks, authority, tmp_pat
         for gone in readers[8:10]:
             gone.wire.send_close(1000, "bye")
         browser.wait(lambda: "The client closed: 2" in browser.text("#ends-legend"))
-        browser.wait(lambda: any(text.startswith("The client was silent; ") for text in browser.texts("#closed td.wide")), what="the silent one is closed")
+        why = "The client was silent; "
+        browser.wait(lambda: any(text.startswith(why) for text in browser.texts("#closed td.wide")), what="the silent one is closed")
         readers.pop().close()
         assert sidebeat.get("/v1/streams?uid=hana&code=4001&reason=logged%20out", method="DELETE")[0] == 200
         for words in ("The client closed: 2", "The client was silent: 1", "Closed by an administrator: 1"):
