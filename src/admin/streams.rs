@@ -11,6 +11,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
+use serde::Serialize;
 use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -22,6 +23,7 @@ use super::routes::Asked;
 use super::{Api, Body};
 use crate::proto::cause::{Cause, Reason};
 use crate::proto::framing::Unfit;
+use crate::registry::record::{Ended, StreamRecord};
 use crate::registry::{
     Cursor, Entry, Page, Rebind, Rebound, Registry, Selector, TAG_MAX, TAGS_MAX, UID_MAX,
 };
@@ -49,12 +51,18 @@ pub(super) fn list(api: &Api, mut asked: Asked<'_>) -> Result<Response<Body>, Pr
         return Ok(lines(Arc::clone(&api.registry), selector, cursor, left));
     }
     let Page { entries, next } = api.registry.page(&selector, cursor, limit.unwrap_or(100));
-    let items: Vec<_> = entries.iter().map(|entry| entry.record()).collect();
-    json(&json!({
-        "items": items,
-        "next_cursor": next.map(|Cursor(place)| place.to_string()),
-        "matched": api.registry.count(&selector),
-    }))
+    json(&Listed {
+        items: entries.iter().map(|entry| entry.record()).collect(),
+        next_cursor: next.map(|Cursor(place)| place.to_string()),
+        matched: api.registry.count(&selector),
+    })
+}
+
+#[derive(Serialize)]
+struct Listed {
+    items: Vec<StreamRecord>,
+    next_cursor: Option<String>,
+    matched: usize,
 }
 
 /// Writes the list piece by piece, so that its length costs no memory.
@@ -89,8 +97,15 @@ pub(super) fn get(api: &Api, asked: &Asked<'_>) -> Result<Response<Body>, Proble
 }
 
 /// `GET /v1/closed`
-pub(super) fn closed(api: &Api) -> serde_json::Value {
-    json!({ "items": api.registry.closed() })
+pub(super) fn closed(api: &Api) -> impl Serialize {
+    ListedClosed {
+        items: api.registry.closed(),
+    }
+}
+
+#[derive(Serialize)]
+struct ListedClosed {
+    items: Vec<Arc<Ended>>,
 }
 
 /// `PATCH /v1/streams/{id}`

@@ -268,10 +268,12 @@ fn links_lead_somewhere() {
         "ARCHITECTURE.md",
         "CONTRIBUTING.md",
         "CHANGELOG.md",
+        "docs/api.md",
         "docs/configuration.md",
         "docs/heartbeats.md",
         "docs/hooks.md",
         "docs/profiles.md",
+        "examples/push/README.md",
     ] {
         let page = page(name);
         for link in page.split("](").skip(1) {

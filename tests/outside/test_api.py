@@ -7,11 +7,14 @@ import re
 import socket
 import stat
 import subprocess
+import threading
 
 import pytest
 
+from harness import pages
 from harness.netns import Network
-from harness.sidebeat import Sidebeat, binary, listener
+from harness.reader import Reader
+from harness.sidebeat import ROOT, Sidebeat, binary, listener
 from harness.wait import until
 from harness.wire import TEXT, App, Client, answer_101, open_ws
 
@@ -231,6 +234,28 @@ def test_only_the_bearer_of_the_token_is_served(app, tmp_path):
         token.write_text("new\n")
         until(lambda: status("-H", "Authorization: Bearer new") == "200", 60, what="the new token is believed")
         assert status(*bearer) == "401", "and the old one no longer"
+
+
+def test_the_page_about_the_api_says_what_it_does(app):
+    page = ROOT / "docs" / "api.md"
+    with Sidebeat({"chat": listener("ws", app.url("ws"))}) as sidebeat:
+        document = json.loads(sidebeat.get("/openapi.json")[2])["paths"]
+        calls = {f"{method.upper()} {path}" for path, operations in document.items() for method in operations if method != "parameters"}
+        assert set(re.findall(r"^\| `([A-Z]+ /\S*)` \|", page.read_text(), re.MULTILINE)) == calls
+
+        opening = threading.Thread(target=lambda: ends.append(Reader(sidebeat.at("chat"), "/chat")))
+        ends = []
+        opening.start()
+        inner = app.accept(60)
+        answer_101(inner)
+        opening.join()
+        (stream,) = listed(sidebeat, count=1)
+        # The figures of a stream that has answered a ping stand on the page.
+        assert sidebeat.get(f"/v1/streams/{stream['id']}/ping", method="POST", within=60)[0] == 200
+        assert pages.run(page, sidebeat, ID=stream["id"]) == 11
+        (reader,) = ends
+        assert reader.heard == ["Your order has shipped", '{"type":"moved","room":8}', "The server restarts at noon\n"]
+        inner.close()
 
 
 def test_an_address_for_everybody_needs_a_token(tmp_path):

@@ -2,7 +2,8 @@
 
     ```sh        runs and ends with 0
     ```sh NAME   stays, and is not run here: it is what the test has started already
-    ```text      is what the last command printed; `json` as well, however it is indented
+    ```text      is what the last command printed
+    ```json      is that, too, with other ids, times and figures, and however it is indented
 
 A shown text may stand anywhere in what was printed; `…` in it is any text.
 """
@@ -16,6 +17,13 @@ import subprocess
 from .sidebeat import binary
 
 BLOCK = re.compile(r"^```(sh|text|json)(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def alike(text):
+    """What two runs have in common: no space, no id, no time, no figure."""
+    text = re.sub(r"\s+", "", text)
+    text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", text)
+    return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z|\d+(\.\d+)?", "N", text)
 
 
 def run(page, sidebeat, before=lambda command: None, **variables):
@@ -35,7 +43,7 @@ def run(page, sidebeat, before=lambda command: None, **variables):
         elif kind != "sh":
             shown = text.strip("\n")
             if kind == "json":
-                shown, printed = ("".join(re.split(r"\s+", words)) for words in (shown, json.dumps(json.loads(printed), ensure_ascii=False)))
+                shown, printed = alike(shown), alike(json.dumps(json.loads(printed), ensure_ascii=False))
             pattern = ".*?".join(map(re.escape, shown.split("…")))
             assert re.search(pattern, printed, re.DOTALL), f"{page}: should print\n{shown}\nbut printed\n{printed}"
     return ran
