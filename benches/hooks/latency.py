@@ -21,11 +21,12 @@ import time
 from harness.crowd import Member
 from harness.peer import Peer, Process
 from harness.sidebeat import Sidebeat, listener
+from harness.wait import until
 from harness.wire import BINARY, Client, frame
 
 HERE = pathlib.Path(__file__).resolve()
 # Seconds: a window, its beginning that is not measured, the pause between two messages.
-WINDOW, SETTLED, PACE = 1.0, 0.25, 0.0005
+WINDOW, SETTLED, PACE = 1.0, 0.25, 0.001
 
 
 async def churn(rate):
@@ -46,8 +47,8 @@ async def churn(rate):
 
     async def open_streams():
         while True:
-            await asyncio.sleep(10 / rate)
-            for _ in range(10 if port else 0):
+            await asyncio.sleep(1 / rate)
+            if port:
                 task = asyncio.create_task(one(port))
                 alive.add(task)
                 task.add_done_callback(alive.discard)
@@ -122,6 +123,17 @@ class Side:
         self.windows = []
         self.sidebeat.kill(signal.SIGSTOP)
 
+    def fill(self, flood, streams):
+        """Opens and closes so many streams: twice as many events, which nobody takes."""
+        self.sidebeat.kill(signal.SIGCONT)
+        flood.write(str(self.sidebeat.at("churn")[1]))
+        flood.read()
+        until(lambda: self.sidebeat.metric("streams_closed_total") >= streams, 120)
+        flood.write("0")
+        flood.read()
+        time.sleep(0.5)  # for those that are opening
+        self.sidebeat.kill(signal.SIGSTOP)
+
     def window(self, churning):
         self.sidebeat.kill(signal.SIGCONT)
         churning.write(str(self.sidebeat.at("churn")[1]))
@@ -139,7 +151,8 @@ def main():
     parser.add_argument("--windows", type=int, default=60, help="pairs of windows of a second")
     parser.add_argument("--failing", choices=["500", "silent", "refused", "none"], default="500", help="how the receiver fails; none: no hooks on either side, to see what the method is worth")
     parser.add_argument("--realtime", action="store_true", help="before all other work of the machine (root)")
-    parser.add_argument("--churn", type=int, default=100, help="openings and closings a second")
+    parser.add_argument("--churn", type=int, default=20, help="openings and closings a second while it is measured: an opening keeps others waiting by itself")
+    parser.add_argument("--backlog", type=int, default=2000, help="streams opened and closed before")
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hooks-")))
@@ -153,6 +166,9 @@ def main():
         echo = stack.enter_context(Peer("app", "ws")).read()["port"]
         failing = Side(stack, directory, echo, crowd, hook if options.failing != "none" else None)
         without = Side(stack, directory, echo, crowd, None)
+        with Process(*python, "churn", 400) as flood:
+            for side in (failing, without):
+                side.fill(flood, options.backlog)
         opened = 0
         for pair in range(options.windows):
             # Which is first changes, so that a trend of the machine favours nobody.
