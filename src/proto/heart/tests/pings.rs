@@ -333,3 +333,44 @@ fn a_pong_is_ours_by_one_of_the_last_four_tokens_of_that_end() {
         );
     }
 }
+
+/// When the client is asked within 20 s, every 6 s without jitter, in each of `rules::situations()`.
+#[rustfmt::skip]
+fn asked() -> [(&'static str, Kind, Policy, [&'static [f64]; 8]); 5] {
+    let idle = Policy { ping: ping(6.0, 0.0, When::Idle), ..off() };
+    let always = Policy { ping: ping(6.0, 0.0, When::Always), ..off() };
+    let messages = Policy { idle_counts: IdleCounts::Messages, ..idle.clone() };
+    const ON: &[f64] = &[6., 12., 18.];
+    const HEARD: &[f64] = &[10., 16.];
+    const STOOD: &[f64] = &[11., 17.];
+    const NO: &[f64] = &[];
+    [
+        // columns:                            client up     pong   trickle chatty full ours   reload
+        ("idle",     WS,            idle.clone(), [HEARD, ON,    HEARD, NO,     ON,    ON,  STOOD, ON]),
+        ("always",   WS,            always,       [ON,    ON,    ON,    ON,     ON,    ON,  STOOD, ON]),
+        ("messages", WS,            messages,     [HEARD, ON,    ON,    ON,     ON,    ON,  STOOD, ON]),
+        ("records",  Kind::Records, idle.clone(), [HEARD, ON,    HEARD, NO,     ON,    ON,  STOOD, ON]),
+        // nothing goes where the app may be in the middle of something
+        ("raw",      Kind::Raw,     idle,         [HEARD, HEARD, HEARD, NO,     NO,    NO,  STOOD, ON]),
+    ]
+}
+
+#[test]
+fn the_client_is_asked_at_its_instants_in_each_situation() {
+    let mut seen = 0;
+    for (name, kind, policy, columns) in asked() {
+        for (column, (situation, mut script)) in super::rules::situations().into_iter().enumerate()
+        {
+            let mut first = policy.clone();
+            if column == 7 {
+                first.ping.as_mut().unwrap().interval = secs(12.0);
+                script.push((4.0, Op::Reload(Box::new(policy.clone()), secs(1.0))));
+            }
+            let said = Stream::pinged(kind, first).play(&script, 20.0);
+            let expected: Vec<_> = columns[column].iter().map(|when| at(*when)).collect();
+            assert_eq!(pings(&said, Client), expected, "{name}: {situation}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 40);
+}

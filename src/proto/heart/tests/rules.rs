@@ -21,7 +21,7 @@ fn every_second(last: u32, op: &Op) -> Vec<(f64, Op)> {
 }
 
 /// In the order of the columns of `rows()`; the last is a reload from twice the limit to the limit at 4 s.
-fn situations() -> [(&'static str, Vec<(f64, Op)>); 8] {
+pub(super) fn situations() -> [(&'static str, Vec<(f64, Op)>); 8] {
     [
         ("heard from the client", vec![(4.0, Op::Message(Client))]),
         (
