@@ -1,5 +1,6 @@
 """Where the internet begins: certificates that change, sessions that resume, PROXY headers, and addresses that are taken."""
 
+import datetime
 import json
 import os
 import shutil
@@ -89,6 +90,23 @@ def test_a_pair_that_is_half_written_keeps_the_old_one_and_says_so(app, authorit
         assert sidebeat.get("/v1/reload", method="POST")[0] == 200
         assert served(sidebeat) == der(new[0])
         assert sidebeat.metric("config_last_reload_successful") == 1
+
+
+def test_a_certificate_that_ends_soon_is_named_in_the_log(app, authority):
+    now = datetime.datetime.now(datetime.UTC)
+    lives = {"fresh": (-1, 80), "late": (-80, 8), "ended": (-90, -1)}
+    listeners = {}
+    for name, life in lives.items():
+        begin, end = (now + datetime.timedelta(days=days) for days in life)
+        cert, key = authority.issue(name, "localhost", not_before=begin, not_after=end)
+        listeners[name] = listener("wss", app.url(), tls={"certificates": [{"cert": cert, "key": key}]})
+    with Sidebeat(listeners) as sidebeat:
+        for name in ("late", "ended"):
+            line = sidebeat.wait_log(lambda line, name=name: line["level"] == "warn" and line.get("listener") == name and "not_after" in line)
+            assert line["path"].endswith(f"{name}.crt")
+        sidebeat.get("/v1/reload", method="POST")
+        named = [line["listener"] for _, line in sidebeat.lines if "not_after" in line]
+        assert set(named) == {"late", "ended"}
 
 
 def handshake(at, context, session=None):
