@@ -27,7 +27,8 @@ pub use accept::{Owner, accept};
 use capacity::Use;
 pub use capacity::{Capacity, Needs, Pair, raise_descriptors};
 use deaths::Deaths;
-use limits::{Client, Limiter};
+pub use limits::Client;
+use limits::Limiter;
 pub use lobby::{Phase, Seat, evict, guests};
 
 /// How often the same complaint is logged at most.

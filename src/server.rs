@@ -39,6 +39,9 @@ const WATCH: Duration = Duration::from_secs(5);
 /// How often idle workers are asked for a sign of life; `/livez` gives them five seconds.
 const POKE: Duration = Duration::from_secs(2);
 
+/// How often certificates that end soon are named in the log, besides start and reload.
+const EXPIRY: Duration = Duration::from_secs(24 * 3600);
+
 /// What all threads share.
 pub struct Shared {
     /// All metric families.
@@ -252,7 +255,8 @@ impl Server {
         };
         let mut watch = interval(WATCH);
         let mut poke = interval(POKE);
-        for ticker in [&mut watch, &mut poke] {
+        let mut expiry = interval(EXPIRY);
+        for ticker in [&mut watch, &mut poke, &mut expiry] {
             ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
         loop {
@@ -281,6 +285,7 @@ impl Server {
                     }
                 }
                 _ = poke.tick() => self.workers.poke(),
+                _ = expiry.tick() => self.warn_of_expiry(),
                 events_left = drained(&mut self.drain) => {
                     if let Some(drain) = &mut self.drain {
                         drain.events_left = Some(events_left);

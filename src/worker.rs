@@ -15,7 +15,7 @@ use slab::Slab;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::listener::{self, Listener, Local};
+use crate::listener::{self, Client, Listener, Local};
 use crate::proto::heart::Time;
 use crate::server::Shared;
 pub use command::{Command, Manner, Message, Post, Refusal};
@@ -167,16 +167,16 @@ impl Worker {
         local
     }
 
-    /// Ends guests until there is room for one more connection that is no stream.
-    pub fn make_room(&self) {
+    /// Ends guests until there is room for one more connection of `client` that is no stream.
+    pub fn make_room(&self, client: Option<Client>) {
         let listeners = self.listeners.borrow();
         let room = self.shared.capacity().guests_of_worker();
-        while listener::guests(&listeners) >= room && listener::evict(&listeners) {}
+        while listener::guests(&listeners) >= room && listener::evict(&listeners, client) {}
     }
 
     /// Ends the connection without a stream that has waited longest, if there is one.
     pub fn evict_guest(&self) -> bool {
-        listener::evict(&self.listeners.borrow())
+        listener::evict(&self.listeners.borrow(), None)
     }
 
     fn turn(&self) {

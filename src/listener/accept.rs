@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::{Listener, Local, Seat, lobby};
+use super::{Client, Listener, Local, Seat, lobby};
+use crate::net::sockopt;
 use crate::proto::cause::Rejection;
 use crate::stream;
 use crate::worker::Worker;
@@ -81,12 +82,21 @@ fn accept_now(socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
 
 fn begin(worker: &Rc<Worker>, local: &Rc<Local>, tcp: TcpStream, address: SocketAddr) {
     local.shared.metrics.accepted.inc();
-    worker.make_room();
-    let seat = Seat::new(Rc::clone(local));
+    let client = itself(local, address);
+    worker.make_room(client);
+    let seat = Seat::new(Rc::clone(local), client);
     let number = seat.number();
     let serving = stream::serve(Rc::clone(worker), Rc::clone(local), seat, tcp, address);
     let task = tokio::task::spawn_local(serving);
     lobby::bind(local, number, task.abort_handle());
+}
+
+/// The client that a connection comes from, if it comes from no proxy, behind which anybody may be.
+fn itself(local: &Local, address: SocketAddr) -> Option<Client> {
+    let ip = sockopt::canonical(address).ip();
+    let config = local.shared.config.load();
+    let mut proxies = config.accept_proxy.iter().chain(&config.trusted_proxies);
+    (!proxies.any(|network| network.contains(&ip))).then(|| Client::from(ip))
 }
 
 /// A descriptor kept for the moment when none is left: given up, it lets us take connections off the queue and close

@@ -30,7 +30,7 @@ const SLOTS: usize = 9;
 /// will. IPv4 lies in 0000::/8, where no host is (RFC 4291 section 2.4), so that eight bytes do for both: every stream
 /// keeps them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Client(u64);
+pub struct Client(u64);
 
 impl From<IpAddr> for Client {
     fn from(address: IpAddr) -> Self {

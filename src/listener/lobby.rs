@@ -3,25 +3,34 @@
 //! A worker has room for so many of them. When it is full, a newcomer takes the place of the one that has waited
 //! longest, in the listener that has the most: clients that say hello by the thousand and then drip push each other
 //! out, while one that means it needs its place for milliseconds. To refuse newcomers instead would lock everybody out
-//! for `handshake_timeout`.
+//! for `handshake_timeout`. A newcomer whose address has a quarter of the places pushes out that address's own: however
+//! fast one address comes, the others keep theirs.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use tokio::task::AbortHandle;
 
 use super::Local;
+use super::limits::Client;
 use crate::proto::cause::Rejection;
+
+/// A guest in so many: what one address may have of a full lobby before it pushes out its own. With fewer places than
+/// that for one, a house behind one address would be at odds with itself while others have room.
+const LARGEST_SHARE: usize = 4;
 
 /// Those of one listener on one worker, oldest first.
 #[derive(Default)]
 pub(super) struct Lobby {
     next: Cell<u64>,
     guests: RefCell<BTreeMap<u64, Guest>>,
+    of_client: RefCell<HashMap<Client, BTreeSet<u64>>>,
 }
 
 struct Guest {
+    /// `None` for a proxy, behind which anybody may be.
+    client: Option<Client>,
     phase: Phase,
     task: Option<AbortHandle>,
 }
@@ -43,12 +52,40 @@ impl Lobby {
 
     fn enter(&self, guest: Guest) -> u64 {
         let number = self.next.replace(self.next.get() + 1);
+        if let Some(client) = guest.client {
+            let mut of_client = self.of_client.borrow_mut();
+            of_client.entry(client).or_default().insert(number);
+        }
         self.guests.borrow_mut().insert(number, guest);
         number
     }
 
     fn leave(&self, number: u64) -> Option<Guest> {
-        self.guests.borrow_mut().remove(&number)
+        let guest = self.guests.borrow_mut().remove(&number)?;
+        if let Some(client) = guest.client {
+            let mut of_client = self.of_client.borrow_mut();
+            if let Some(numbers) = of_client.get_mut(&client) {
+                numbers.remove(&number);
+                if numbers.is_empty() {
+                    of_client.remove(&client);
+                }
+            }
+        }
+        Some(guest)
+    }
+
+    fn len_of(&self, client: Client) -> usize {
+        let of_client = self.of_client.borrow();
+        of_client.get(&client).map_or(0, BTreeSet::len)
+    }
+
+    fn oldest_of(&self, client: Client) -> Option<u64> {
+        self.of_client.borrow().get(&client)?.first().copied()
+    }
+
+    fn oldest(&self) -> Option<u64> {
+        let guests = self.guests.borrow();
+        guests.first_key_value().map(|(number, _)| *number)
     }
 
     fn bind(&self, number: u64, task: AbortHandle) {
@@ -63,12 +100,25 @@ pub fn guests(locals: &[Rc<Local>]) -> usize {
     locals.iter().map(|local| local.lobby.len()).sum()
 }
 
-/// Ends the guest that has waited longest in the fullest lobby; says whether there was one.
-pub fn evict(locals: &[Rc<Local>]) -> bool {
-    let Some(local) = locals.iter().max_by_key(|local| local.lobby.len()) else {
+/// Ends a guest for a newcomer: of those of its own `client` the one that has waited longest, if they are a quarter of
+/// all, and else the one that has waited longest in the fullest lobby. Says whether there was one.
+pub fn evict(locals: &[Rc<Local>], client: Option<Client>) -> bool {
+    let own = client.and_then(|client| {
+        let held: usize = locals.iter().map(|local| local.lobby.len_of(client)).sum();
+        let fullest = locals
+            .iter()
+            .max_by_key(|local| local.lobby.len_of(client))?;
+        let oldest = fullest.lobby.oldest_of(client)?;
+        (held * LARGEST_SHARE >= guests(locals)).then_some((fullest, oldest))
+    });
+    let oldest = || {
+        let fullest = locals.iter().max_by_key(|local| local.lobby.len())?;
+        Some((fullest, fullest.lobby.oldest()?))
+    };
+    let Some((local, number)) = own.or_else(oldest) else {
         return false;
     };
-    let Some((_, Guest { phase, task })) = local.lobby.guests.borrow_mut().pop_first() else {
+    let Some(Guest { phase, task, .. }) = local.lobby.leave(number) else {
         return false;
     };
     if phase == Phase::Handshake {
@@ -91,8 +141,9 @@ pub struct Seat {
 
 impl Seat {
     /// A newcomer.
-    pub(super) fn new(local: Rc<Local>) -> Self {
+    pub(super) fn new(local: Rc<Local>, client: Option<Client>) -> Self {
         let guest = Guest {
+            client,
             phase: Phase::Handshake,
             task: None,
         };

@@ -180,6 +180,7 @@ impl Server {
         self.reloads.config = config;
         self.reloads.generation += 1;
         self.reloads.loaded_at = SystemTime::now();
+        self.warn_of_expiry();
         Ok(ReloadReport {
             generation: self.reloads.generation,
             restart_required,

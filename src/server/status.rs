@@ -1,6 +1,7 @@
 //! What the process says of itself.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::SystemTime;
 
 use super::{Server, Shared};
 use crate::admin::control::{
@@ -48,6 +49,21 @@ impl Server {
                 loaded_at: humantime::format_rfc3339_millis(reloads.loaded_at).to_string(),
                 last_error: reloads.last_error.clone(),
             },
+        }
+    }
+
+    /// Names the certificates that should have been renewed.
+    pub(super) fn warn_of_expiry(&self) {
+        let now = SystemTime::now();
+        for (name, running) in &self.workers.listeners {
+            let tls = running.listener.tls.as_ref();
+            for certificate in tls.map(|tls| tls.certificates()).unwrap_or_default() {
+                if certificate.renewal_due <= now {
+                    let not_after = humantime::format_rfc3339_seconds(certificate.not_after);
+                    let (listener, path) = (name, certificate.path.display());
+                    tracing::warn!(listener, %path, %not_after, "the certificate ends soon or has ended: renew it, it is read again by itself");
+                }
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use rustls::pki_types::ServerName;
 
 use crate::support::app::serve_each;
 use crate::support::http::{Answer, Method};
-use crate::support::{Sidebeat, wait_until};
+use crate::support::{PATIENCE, Sidebeat, wait_until};
 
 const OPENING: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
@@ -431,12 +431,56 @@ impl Secure {
     }
 }
 
+/// A connection from another address of this machine.
+fn connect_from(source: [u8; 4], sidebeat: &Sidebeat, listener: &str) -> TcpStream {
+    let kind = socket2::Type::STREAM;
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, kind, None).unwrap();
+    socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+    socket.connect(&sidebeat.address(listener).into()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.into()
+}
+
 #[test]
-fn slow_clients_by_the_hundred_do_not_keep_a_good_one_waiting() {
-    const SLOW: usize = 500;
+fn one_address_that_fills_the_lobby_pushes_out_its_own() {
+    let sidebeat = Sidebeat::start_with_descriptors(
+        400,
+        &config(&format!(
+            "  main: {{ listen: ws://127.0.0.1:0, upstream: ws://{} }}",
+            app()
+        )),
+    );
+    let (first, second) = OPENING.split_at(20);
+    // On both workers.
+    let mut patient: Vec<_> = (0..20)
+        .map(|_| connect_from([127, 0, 0, 3], &sidebeat, "main"))
+        .collect();
+    for stream in &mut patient {
+        stream.write_all(first.as_bytes()).unwrap();
+    }
+    let accepted = "sidebeat_connections_accepted_total{listener=\"main\"}";
+    wait_until("they are guests", || sidebeat.metric(accepted) == 20);
+    let hasty: Vec<_> = (0..1000)
+        .map(|_| connect_from([127, 0, 0, 2], &sidebeat, "main"))
+        .collect();
+    wait_until("all have come", || sidebeat.metric(accepted) == 1020);
+    let gone = rejected(&sidebeat, "main", "handshake_timeout");
+    assert!(gone > 500, "the lobby was never full: {gone}");
+    for stream in &mut patient {
+        write!(stream, "{second}\r\n").unwrap();
+        assert_eq!(Answer::read(stream, Method::Get).status, 101);
+    }
+    drop(hasty);
+}
+
+/// `SIDEBEAT_TEST_SLOW=2000`: so many of each kind.
+#[test]
+fn slow_clients_by_the_thousand_do_not_keep_a_good_one_waiting() {
+    let slow: usize =
+        std::env::var("SIDEBEAT_TEST_SLOW").map_or(500, |count| count.parse().unwrap());
     let secure = Secure::new();
     let sidebeat = Sidebeat::start_with_descriptors(
-        1500,
+        3 * slow,
         &config(&format!(
             "  ws: {{ listen: ws://127.0.0.1:0, upstream: ws://{0} }}
   wss: {{ listen: wss://127.0.0.1:0, upstream: ws://{0}, {1} }}",
@@ -444,9 +488,19 @@ fn slow_clients_by_the_hundred_do_not_keep_a_good_one_waiting() {
             secure.yaml()
         )),
     );
-    let mut hellos = Drips::start(&sidebeat, "wss", SLOW, CLIENT_HELLO);
-    let mut heads = Drips::start(&sidebeat, "ws", SLOW, OPENING.as_bytes());
-    let frames = (0..SLOW).map(|_| {
+    let slowest = || {
+        let began = Instant::now();
+        assert_eq!(open(&sidebeat, "ws").1.status, 101);
+        let plain = began.elapsed();
+        assert_eq!(secure.open(&sidebeat, "wss"), 101);
+        plain.max(began.elapsed() - plain)
+    };
+    // On a machine that is busy with other things an opening takes its time without anybody else, too.
+    let alone = (0..5).map(|_| slowest()).max().unwrap();
+    let limit = Duration::from_secs(1).max(alone * 5);
+    let mut hellos = Drips::start(&sidebeat, "wss", slow, CLIENT_HELLO);
+    let mut heads = Drips::start(&sidebeat, "ws", slow, OPENING.as_bytes());
+    let frames = (0..slow).map(|_| {
         let (stream, answer) = open(&sidebeat, "ws");
         assert_eq!(answer.status, 101, "slow heads keep others out");
         stream
@@ -460,18 +514,14 @@ fn slow_clients_by_the_hundred_do_not_keep_a_good_one_waiting() {
         for slow in [&mut hellos, &mut heads, &mut frames] {
             slow.drip();
         }
-        let began = Instant::now();
-        assert_eq!(open(&sidebeat, "ws").1.status, 101);
-        let plain = began.elapsed();
-        assert_eq!(secure.open(&sidebeat, "wss"), 101);
-        let slowest = plain.max(began.elapsed() - plain);
-        assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+        let took = slowest();
+        assert!(took < limit, "{took:?}, {alone:?} alone");
     }
     assert!(rejected(&sidebeat, "wss", "handshake_timeout") > 0);
     assert!(rejected(&sidebeat, "ws", "handshake_timeout") > 0);
     let active = sidebeat.metric("sidebeat_streams_active{listener=\"ws\"}");
     assert!(
-        active as usize >= SLOW,
+        active as usize >= slow,
         "slow frames are streams like others: {active}"
     );
 }

@@ -16,6 +16,9 @@ use super::{TlsError, provider};
 use crate::config::CertificateFiles;
 use crate::net::pem;
 
+/// Whoever renews automatically does it weeks before the end; who does it by hand wants two.
+const LAST_WEEKS: Duration = Duration::from_secs(14 * 24 * 3600);
+
 /// What a certificate says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateInfo {
@@ -23,6 +26,8 @@ pub struct CertificateInfo {
     pub path: PathBuf,
     /// The end of its validity.
     pub not_after: SystemTime,
+    /// From when on it should have been renewed: a tenth of its life before its end, two weeks at most.
+    pub renewal_due: SystemTime,
     /// DNS names, lower case, and IP addresses of its subjectAltName; the common name counts for no client any more.
     pub names: Vec<String>,
 }
@@ -90,10 +95,15 @@ fn describe(
         })
         .collect();
     // A date before 1970 is as expired as 1970 itself.
-    let not_after = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
+    let date = |date: x509_parser::time::ASN1Time| {
+        UNIX_EPOCH + Duration::from_secs(u64::try_from(date.timestamp()).unwrap_or(0))
+    };
+    let not_after = date(parsed.validity().not_after);
+    let life = not_after.duration_since(date(parsed.validity().not_before));
     Ok(CertificateInfo {
         path: files.cert.clone(),
-        not_after: UNIX_EPOCH + Duration::from_secs(not_after),
+        not_after,
+        renewal_due: not_after - (life.unwrap_or_default() / 10).min(LAST_WEEKS),
         names,
     })
 }

@@ -14,9 +14,9 @@ class Authority:
         self.ca_file = str(directory / "ca.pem")
         self.ca.cert_pem.write_to_path(self.ca_file)
 
-    def issue(self, name, *names, **validity):
-        """(cert file, key file) for these host names and addresses."""
-        issued = self.ca.issue_cert(*names, common_name=name, **validity)
+    def issue(self, name, *names, **life):
+        """(cert file, key file) for these host names and addresses; `life` is not_before and not_after."""
+        issued = self.ca.issue_cert(*names, common_name=name, **life)
         cert, key = self.directory / f"{name}.crt", self.directory / f"{name}.key"
         issued.cert_chain_pems[0].write_to_path(str(cert))
         issued.private_key_pem.write_to_path(str(key))

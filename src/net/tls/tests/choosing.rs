@@ -93,6 +93,7 @@ fn certificates_are_described_for_metrics_and_status() {
         CertificateInfo {
             path: long.cert,
             not_after: UNIX_EPOCH + Duration::from_secs(1_935_792_000),
+            renewal_due: UNIX_EPOCH + Duration::from_secs(1_935_792_000 - 14 * 24 * 3600),
             names: ["chat.example", "*.chat.example", "192.0.2.1", "2001:db8::1"]
                 .map(str::to_owned)
                 .to_vec(),
