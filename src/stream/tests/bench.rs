@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::config::{self, ConfigSource, Flags};
 use crate::health::Health;
 use crate::hook::{HookMetrics, Hooks};
-use crate::listener::{Capacity, Listener, Loaded, Needs};
+use crate::listener::{Capacity, Listener, Loaded, Local, Needs};
 use crate::metrics::Metrics;
 use crate::proto::cause::End;
 use crate::proto::heart::Policy;
