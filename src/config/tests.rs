@@ -498,3 +498,12 @@ proptest! {
         let _ = load::read(&text, &Environment::new());
     }
 }
+
+#[test]
+fn what_a_fuzzer_begins_with_is_survived() {
+    let cases = [cases("good"), cases("bad")].concat();
+    for case in &cases {
+        fuzz::configuration(&std::fs::read(case).unwrap());
+    }
+    assert_eq!(cases.len(), 155);
+}

@@ -547,4 +547,24 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         }
     }
+
+    #[test]
+    fn the_corpus_is_survived() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/proxy");
+        let mut files = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            fuzz::proxy(&std::fs::read(entry.unwrap().path()).unwrap());
+            files += 1;
+        }
+        assert_eq!(files, 19);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(input in prop::collection::vec(any::<u8>(), 0..300)) {
+            fuzz::proxy(&input);
+            fuzz::proxy(&[V2_SIGNATURE, &input[..]].concat());
+            fuzz::proxy(&[V1_SIGNATURE, &input[..]].concat());
+        }
+    }
 }

@@ -12,6 +12,8 @@ from harness.wait import holds, until
 from harness.wire import FIN, RESET, Client, echo_ws, open_tcp, open_ws
 
 FROZEN_HEARTBEAT = {"idle_limit": "2s", "ping": {"interval": "500ms"}}
+# Seconds after which a limit of two has run out once and not twice: how late a verdict may be on a busy machine.
+TWICE = 4
 
 
 @pytest.fixture
@@ -30,10 +32,10 @@ def test_a_frozen_client_is_closed_at_the_limit_though_its_kernel_still_acknowle
             frozen.echoed("hello")
             frozen.signal(signal.SIGSTOP)
             stopped = time.monotonic()
-            until(lambda: sidebeat.closed(), within=4, every=0.01)
+            until(lambda: sidebeat.closed(), within=10, every=0.01)
             over = time.monotonic()
             assert sidebeat.closed() == {"client_idle": 1}
-            assert before + 2 <= over <= stopped + 3, (over - before, over - stopped)
+            assert before + 2 <= over < stopped + TWICE, (over - before, over - stopped)
             frozen.signal(signal.SIGCONT)
             # What waited in its kernel while it was frozen: the Close frame with the reason.
             assert frozen.read() == {"close": 1001, "reason": "client_idle"}
@@ -63,8 +65,8 @@ def test_a_frozen_app_that_takes_nothing_is_a_stall_at_its_limit(app_process):
             taken = client.send_until_full(client_frames(), seconds=0.5)
             assert taken > 1 << 16
             full = time.monotonic()
-            assert client.read_close(5) == (1001, "upstream_stalled")
-            assert time.monotonic() - full <= 3
+            assert client.read_close(10) == (1001, "upstream_stalled")
+            assert time.monotonic() - full < TWICE
             sidebeat.wait_closed(upstream_stalled=1)
             app_process.signal(signal.SIGCONT)
 
@@ -81,8 +83,8 @@ def test_a_client_that_takes_nothing_is_a_stall_and_the_app_is_told(app):
         taken = inner.send_until_full((b"\x82\x7e\x04\x00" + b"x" * 1024) * 64, seconds=0.5)
         assert taken > 1 << 16
         full = time.monotonic()
-        assert inner.read_close(5) == (1001, "client_stalled")
-        assert time.monotonic() - full <= 3
+        assert inner.read_close(10) == (1001, "client_stalled")
+        assert time.monotonic() - full < TWICE
         sidebeat.wait_closed(client_stalled=1)
         outer.close()
 
@@ -92,8 +94,8 @@ def test_a_raw_stream_stalls_by_the_same_rule(app):
         outer, inner = open_tcp(sidebeat, app)
         assert outer.send_until_full(b"x" * 65536, seconds=0.5) > 1 << 16
         full = time.monotonic()
-        assert outer.rest(5)[1] in (FIN, RESET)
-        assert time.monotonic() - full <= 3
+        assert outer.rest(10)[1] in (FIN, RESET)
+        assert time.monotonic() - full < TWICE
         sidebeat.wait_closed(upstream_stalled=1)
         inner.close()
 
@@ -130,9 +132,9 @@ def test_a_client_that_died_during_our_pause_gets_its_limit_and_no_more(app):
         time.sleep(4)  # the length of the pause is what is tested
         sidebeat.kill(signal.SIGCONT)
         woken = time.monotonic()
-        inner.read_close(5)
+        inner.read_close(10)
         over = time.monotonic()
         # A worker reads its clock at least every 500 ms: so much of the pause's start may be unknown to it.
         assert over - heard >= 4 + 3 - 0.55, over - heard
-        assert over - woken <= 4.1, over - woken
+        assert over - woken < 3 + 3, over - woken
         sidebeat.wait_closed(client_idle=1)

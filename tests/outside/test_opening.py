@@ -80,7 +80,7 @@ def test_an_app_that_never_answers_is_504_at_the_answer_timeout(sidebeat, app):
         asked = time.monotonic()
         inner = app.accept()
         assert client.read_head().status == 504
-        assert 0.95 <= time.monotonic() - asked < 2
+        assert 0.95 <= time.monotonic() - asked < 5
         inner.read_head()
         assert inner.rest()[1] in (FIN, RESET)
     sidebeat.wait_rejected(upstream_timeout=1)
@@ -382,7 +382,7 @@ def test_a_head_that_drips_is_408_at_the_total_timeout(sidebeat, app):
         started = time.monotonic()
         drip(client, b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: " + b"a" * 100, until_ready=client)
         assert client.read_head().status == 408
-        assert 0.9 <= time.monotonic() - started < 2
+        assert 0.9 <= time.monotonic() - started < 5
         assert client.rest()[1] in (FIN, RESET)
     sidebeat.wait_rejected(handshake_timeout=1)
     app.no_connection()
@@ -394,7 +394,7 @@ def test_a_connection_that_says_nothing_is_closed_at_the_total_timeout(sidebeat,
     started = time.monotonic()
     with Client(sidebeat.at(name)) as client:
         assert client.rest(3)[1] in (FIN, RESET)
-        assert 0.9 <= time.monotonic() - started < 2
+        assert 0.9 <= time.monotonic() - started < 5
     sidebeat.wait_rejected(handshake_timeout=1)
     still_works(sidebeat, app, authority)
 
@@ -407,7 +407,7 @@ def test_a_hello_that_drips_is_closed_at_the_total_timeout(sidebeat, app, author
     with Client(sidebeat.at("secure")) as client:
         started = time.monotonic()
         drip(client, hello.read(), until_ready=client)
-        assert 0.9 <= time.monotonic() - started < 2
+        assert 0.9 <= time.monotonic() - started < 5
         assert client.rest()[1] in (FIN, RESET)
     sidebeat.wait_rejected(handshake_timeout=1)
     still_works(sidebeat, app, authority)
@@ -424,7 +424,7 @@ def test_a_head_that_drips_inside_tls_shares_the_total(sidebeat, app, authority)
                 break
             if client.ended:
                 break
-        assert 0.8 <= time.monotonic() - started < 2
+        assert 0.8 <= time.monotonic() - started < 5
     sidebeat.wait_rejected(handshake_timeout=1)
     still_works(sidebeat, app, authority)
 
