@@ -133,16 +133,6 @@ impl Metrics {
         }
     }
 
-    /// Removes every series of a listener that is gone.
-    ///
-    /// Who still holds its children counts into the void; a listener of the same name that comes back starts at zero.
-    pub fn remove_listener(&self, listener: &str) {
-        let mut listeners = lock(&self.listeners);
-        listeners.remove(listener);
-        self.families.remove(listener);
-        self.set_certificates(listener, &[]);
-    }
-
     /// Sets when each certificate of `listener` expires, in the order of its list; places beyond it vanish.
     pub fn set_certificates(&self, listener: &str, not_after: &[SystemTime]) {
         let mut certificates = lock(&self.certificates);
@@ -564,23 +554,6 @@ mod tests {
         ] {
             assert_eq!(samples[&format!("sidebeat_{series}")], value, "{series}");
         }
-    }
-
-    #[test]
-    fn a_removed_listener_leaves_no_series_and_comes_back_at_zero() {
-        let metrics = Metrics::new();
-        let old = metrics.listener("chat");
-        metrics.listener("mqtt");
-        metrics.set_certificates("chat", &[UNIX_EPOCH + Duration::from_secs(99)]);
-        old.active.inc();
-        metrics.remove_listener("chat");
-        let left = metrics.text().unwrap();
-        assert!(!left.contains("\"chat\""), "{left}");
-        assert!(left.contains("\"mqtt\""));
-        metrics.listener("chat");
-        old.active.dec();
-        let samples = Scrape::of(&metrics).samples;
-        assert_eq!(samples["sidebeat_streams_active{listener=\"chat\"}"], 0.0);
     }
 
     #[test]

@@ -2,9 +2,8 @@
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use super::listener::SILENT_OVER;
 use super::register;
-use crate::proto::cause::{End, Reason, Rejection};
+use crate::proto::cause::{Reason, Rejection};
 
 /// The limits that `mode: observe` counts instead of closing.
 pub(super) const LIMITS: [Reason; 8] = [
@@ -182,47 +181,6 @@ impl ListenerFamilies {
                 SETUP_SECONDS,
             )?,
         })
-    }
-
-    /// Removes every child of `listener`.
-    pub(super) fn remove(&self, listener: &str) {
-        // A child that is not there is what we want: every error below is that one.
-        for family in [&self.accepted, &self.opened] {
-            let _ = family.remove_label_values(&[listener]);
-        }
-        for family in [&self.active, &self.closing] {
-            let _ = family.remove_label_values(&[listener]);
-        }
-        for family in [&self.heard_again, &self.duration, &self.lateness] {
-            let _ = family.remove_label_values(&[listener]);
-        }
-        for family in [&self.tls_handshake, &self.upstream_connect] {
-            for result in RESULTS {
-                let _ = family.remove_label_values(&[listener, result]);
-            }
-        }
-        let limits = LIMITS.map(Reason::as_str);
-        let ends = End::BOTH.map(End::as_str);
-        for (family, words) in [
-            (&self.rejected, &rejection_words()[..]),
-            (&self.http_requests, &CLASSES),
-            (&self.closed, &reason_words()),
-            (&self.overdue, &limits),
-            (&self.bytes, &ends),
-            (&self.messages, &ends),
-            (&self.pings_sent, &ends),
-            (&self.pongs, &ends),
-        ] {
-            for word in words {
-                let _ = family.remove_label_values(&[listener, word]);
-            }
-        }
-        for end in ends {
-            let _ = self.rtt.remove_label_values(&[listener, end]);
-            for (_, over) in SILENT_OVER {
-                let _ = self.silent.remove_label_values(&[listener, end, over]);
-            }
-        }
     }
 }
 

@@ -112,17 +112,15 @@ pub(super) fn check_listener(config: &config::Listener) -> Result<(), ApplyError
     })
 }
 
+/// Says when the certificates of a listener end; one without TLS has none, whatever it had before.
 pub(super) fn publish_certificates(listener: &Listener, shared: &Shared) {
-    if let Some(tls) = &listener.tls {
-        let ends: Vec<_> = tls
-            .certificates()
-            .iter()
-            .map(|certificate| certificate.not_after)
-            .collect();
-        shared
-            .metrics
-            .set_certificates(&listener.config.load().name, &ends);
-    }
+    let ends = listener.tls.as_ref().map_or_else(Vec::new, |tls| {
+        let certificates = tls.certificates();
+        certificates.iter().map(|one| one.not_after).collect()
+    });
+    shared
+        .metrics
+        .set_certificates(&listener.config.load().name, &ends);
 }
 
 impl Server {
@@ -162,6 +160,8 @@ impl Server {
         let removed = listeners::carry_out(plan, &config, &mut self.workers, &self.shared);
         for listener in removed {
             let name = Arc::clone(&listener.config.load().name);
+            // Nobody is to be woken for a certificate that is out of use.
+            self.shared.metrics.set_certificates(&name, &[]);
             let mut entries = self.shared.registry.all();
             entries.retain(|entry| entry.opening.listener == name);
             tokio::spawn(drain::close_all(

@@ -92,7 +92,7 @@ def test_a_pair_that_is_half_written_keeps_the_old_one_and_says_so(app, authorit
         assert sidebeat.metric("config_last_reload_successful") == 1
 
 
-def test_a_certificate_that_ends_soon_is_named_in_the_log(app, authority):
+def test_a_certificate_that_ends_soon_is_told_of_while_it_is_in_use(app, authority):
     now = datetime.datetime.now(datetime.UTC)
     lives = {"fresh": (-1, 80), "late": (-80, 8), "ended": (-90, -1)}
     listeners = {}
@@ -107,6 +107,15 @@ def test_a_certificate_that_ends_soon_is_named_in_the_log(app, authority):
         sidebeat.get("/v1/reload", method="POST")
         named = [line["listener"] for _, line in sidebeat.lines if "not_after" in line]
         assert set(named) == {"late", "ended"}
+
+        def shown():
+            return set(sidebeat.metrics().by("listener", "sidebeat_tls_certificate_not_after_timestamp_seconds"))
+
+        assert shown() == set(lives)
+        # One listener goes, one speaks without TLS from now on: nobody is to be woken for their certificates.
+        sidebeat.write({**sidebeat.config, "listeners": {"fresh": listeners["fresh"], "late": listener("ws", app.url())}})
+        assert sidebeat.get("/v1/reload", method="POST")[0] == 200
+        assert shown() == {"fresh"}
 
 
 def handshake(at, context, session=None):
