@@ -1,8 +1,8 @@
 # docker build -t sidebeat:0.1.0 --build-arg REVISION=$(git rev-parse --short HEAD) .
 ARG RUST=1.95
-ARG RUNTIME=gcr.io/distroless/cc-debian12:nonroot
 
 FROM rust:${RUST}-bookworm AS build
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /build
 # The dependencies first: they change less often than the code.
 COPY Cargo.toml Cargo.lock ./
@@ -13,13 +13,20 @@ COPY src src
 ARG REVISION=unknown
 RUN SIDEBEAT_REVISION=${REVISION} cargo build --locked --release && strip --strip-debug target/release/sidebeat
 
-FROM ${RUNTIME}
+# All that the image will hold: the program, the libraries that it is linked to, the roots for hooks and upstreams over TLS.
+RUN install -D target/release/sidebeat /image/usr/local/bin/sidebeat \
+    && ldd target/release/sidebeat | grep -o '/[^ ]*' | xargs cp --parents --dereference --target-directory=/image \
+    && cp --parents --dereference --target-directory=/image /etc/ssl/certs/ca-certificates.crt \
+    && echo 'sidebeat:x:65532:65532::/:' > /image/etc/passwd \
+    && echo 'hosts: files dns' > /image/etc/nsswitch.conf
+
+FROM scratch
 LABEL org.opencontainers.image.title="sidebeat" \
       org.opencontainers.image.description="A liveness proxy for WebSocket and TCP streams" \
       org.opencontainers.image.licenses="Apache-2.0 OR MIT"
-COPY --from=build /build/target/release/sidebeat /usr/local/bin/sidebeat
+COPY --from=build /image /
 COPY LICENSE-APACHE LICENSE-MIT /usr/share/doc/sidebeat/
-# That of distroless' nonroot, by number: Kubernetes' runAsNonRoot cannot judge names.
+# By number: Kubernetes' runAsNonRoot cannot judge names.
 USER 65532:65532
 EXPOSE 9601
 STOPSIGNAL SIGTERM

@@ -44,6 +44,18 @@ def test_the_image_gets_all_that_the_build_reads():
     assert re.search(r"^USER 65532:65532$", text, re.MULTILINE)
 
 
+def test_the_root_of_the_image_holds_all_that_the_program_needs(tmp_path):
+    """The recipe's own command, and the program in what it made, as the user and with nothing of this machine."""
+    command = re.search(r"^RUN (install .+?)\n\n", DOCKERFILE.read_text(), re.MULTILINE | re.DOTALL).group(1)
+    command = command.replace("target/release/sidebeat", binary()).replace("/image", str(tmp_path / "image"))
+    subprocess.run(["bash", "-euo", "pipefail", "-c", command], check=True)
+    inside = [shutil.which("chroot"), "--userspec=65532:65532", str(tmp_path / "image"), "/usr/local/bin/sidebeat"]
+    flags = ["--listen", "ws://127.0.0.1:1", "--upstream", "wss://localhost:1"]
+    for arguments, said in ((["--version"], "sidebeat "), (["check", *flags], "the configuration is good\n")):
+        done = subprocess.run([*inside, *arguments], env={}, capture_output=True, text=True)
+        assert done.returncode == 0 and done.stdout.startswith(said), done
+
+
 def test_the_health_check_of_the_image_asks_readyz():
     command = re.search(r"^HEALTHCHECK .* CMD (\[.+\])$", DOCKERFILE.read_text(), re.MULTILINE).group(1)
     program, *arguments, telemetry = re.findall(r'"([^"]+)"', command)
