@@ -16,17 +16,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from harness.sidebeat import Sidebeat, listener
 
 HERE = pathlib.Path(__file__).resolve().parent
-
+# What testssl.sh says of every such server: clients choose the suite, as Mozilla recommends; the app, which is not there, would send the headers;
+# and the CA is the test's own, without revocation and DNS.
+OF_EVERY_SUCH_SERVER = {"cipher_order", "HSTS", "security_headers", "cert_revocation", "DNS_CAArecord", "overall_grade"}
 
 
 @pytest.fixture(scope="module")
 def scanner():
     return subprocess.run([HERE / "scanner"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-
-
-# What testssl.sh says of every such server: clients choose the suite, as Mozilla recommends; the app, which is not there, would send the headers;
-# and the CA is the test's own, without revocation and DNS.
-OF_EVERY_SUCH_SERVER = {"cipher_order", "HSTS", "security_headers", "cert_revocation", "DNS_CAArecord", "overall_grade"}
 
 
 def key_of(kind):
