@@ -446,7 +446,7 @@ fn one_address_that_fills_the_lobby_pushes_out_its_own() {
     let sidebeat = Sidebeat::start_with_descriptors(
         400,
         &config(&format!(
-            "  main: {{ listen: ws://127.0.0.1:0, upstream: ws://{} }}",
+            "  main: {{ listen: ws://127.0.0.1:0, upstream: ws://{}, limits: {{ handshake_timeout: 120s }} }}",
             app()
         )),
     );
