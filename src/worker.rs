@@ -167,11 +167,16 @@ impl Worker {
         local
     }
 
-    /// Ends guests until there is room for one more connection of `client` that is no stream.
-    pub fn make_room(&self, client: Option<Client>) {
+    /// Ends guests until there is room for one more connection of `client` that is no stream; says whether it ended any.
+    /// Their descriptors are free when their tasks have had a turn.
+    pub fn make_room(&self, client: Option<Client>) -> bool {
         let listeners = self.listeners.borrow();
         let room = self.shared.capacity().guests_of_worker();
-        while listener::guests(&listeners) >= room && listener::evict(&listeners, client) {}
+        let mut ended = false;
+        while listener::guests(&listeners) >= room && listener::evict(&listeners, client) {
+            ended = true;
+        }
+        ended
     }
 
     /// Ends the connection without a stream that has waited longest, if there is one.

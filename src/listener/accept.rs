@@ -50,7 +50,7 @@ pub async fn accept(socket: TcpListener, worker: Rc<Worker>, mut owner: watch::R
         }
         match accepted {
             None => {}
-            Some(Ok((tcp, address))) => begin(&worker, &local, tcp, address),
+            Some(Ok((tcp, address))) => begin(&worker, &local, tcp, address).await,
             Some(Err(error)) if is_of_one_connection(&error) => {}
             Some(Err(error)) => {
                 if local.shared.accept_complaints.due() {
@@ -68,7 +68,7 @@ pub async fn accept(socket: TcpListener, worker: Rc<Worker>, mut owner: watch::R
         }
     }
     while let Some((tcp, address)) = accept_now(&socket) {
-        begin(&worker, &local, tcp, address);
+        begin(&worker, &local, tcp, address).await;
     }
 }
 
@@ -80,10 +80,13 @@ fn accept_now(socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     }
 }
 
-fn begin(worker: &Rc<Worker>, local: &Rc<Local>, tcp: TcpStream, address: SocketAddr) {
+async fn begin(worker: &Rc<Worker>, local: &Rc<Local>, tcp: TcpStream, address: SocketAddr) {
     local.shared.metrics.accepted.inc();
     let client = itself(local, address);
-    worker.make_room(client);
+    if worker.make_room(client) {
+        // A burst would else take all descriptors before those of the ended are given back.
+        tokio::task::yield_now().await;
+    }
     let seat = Seat::new(Rc::clone(local), client);
     let number = seat.number();
     let serving = stream::serve(Rc::clone(worker), Rc::clone(local), seat, tcp, address);
