@@ -18,16 +18,26 @@ CLIENT = EXAMPLES / "browser"
 pytestmark = pytest.mark.timeout(300)
 
 
-class Page(Browser):
-    """The example's page; a connection that failed is what the tests are about, and no complaint."""
+# A connection that failed is what the tests are about, and no complaint.
+COMPLAINTS = ("WebSocket connection to", "the server responded with a status of 4")
 
-    @staticmethod
-    def complains(lines):
-        return [line for line in Browser.complains(lines) if "WebSocket connection to" not in line["message"]]
+
+class Page(Browser):
+    """The example's page, in a browser of its own."""
+
+    @classmethod
+    @contextlib.contextmanager
+    def shown(cls):
+        page = cls()
+        try:
+            with page.tab(complaints=COMPLAINTS):
+                yield page
+        finally:
+            page.quit()
 
     def visit(self, url, name):
         self.open(f"{url}?name={name}")
-        self.wait(lambda: self.text("#state") == "open", within=30, what="the page to be connected")
+        self.wait(lambda: self.text("#state") == "open", what="the page to be connected")
         return self
 
     def told(self, since=0):
@@ -48,7 +58,7 @@ class Page(Browser):
     def echoed(self, text):
         """A message goes to the app and back."""
         self.run("chat.send(arguments[0])", text)
-        self.wait(lambda: any(line.endswith(f"echo: {text}") for line in self.texts("#log li")), within=20, what=f"the echo of {text}")
+        self.wait(lambda: any(line.endswith(f"echo: {text}") for line in self.texts("#log li")), what=f"the echo of {text}")
 
     def online(self):
         return self.texts("#online li")
@@ -56,7 +66,7 @@ class Page(Browser):
 
 @contextlib.contextmanager
 def visited(tmp_path, name):
-    with Demo(copy("browser", tmp_path), "./run") as demo, Page() as page:
+    with Demo(copy("browser", tmp_path), "./run") as demo, Page.shown() as page:
         yield demo, page.visit(demo.find(r"http://\S+/"), name)
 
 
@@ -114,7 +124,7 @@ def test_a_frozen_tab_is_offline_and_comes_back_when_it_thaws(tmp_path):
         # The browser is well, the script is not: no answer comes to the text heartbeat.
         demo.find("hook: frosty is over: client_idle")
         page.driver.execute_cdp_cmd("Page.setWebLifecycleState", {"state": "active"})
-        page.wait(lambda: page.run("return chat.state") == "open" and page.run("return told.length") > 2, within=30, what="the page to be back")
+        page.wait(lambda: page.run("return chat.state") == "open" and page.run("return told.length") > 2, what="the page to be back")
         # 1001 if sidebeat's Close was read before its `close_timeout`, else a connection that was cut.
         assert next(one for one in page.told() if one["state"] == "waiting")["code"] in (1001, 1006)
         page.echoed("after")
@@ -127,7 +137,7 @@ def test_a_network_that_is_gone_without_fin_is_noticed_by_the_page_and_by_sidebe
         middle = ["ip", "netns", "exec", net.middle]
         with Demo(folder, *middle, "./run", HOST="0.0.0.0") as demo, networks.inside(net.outer["visitor"]):
             url = f"http://{net.gateway['visitor']}:{demo.find(r'http://0.0.0.0:([0-9]+)/')}/"
-            with Page() as page:
+            with Page.shown() as page:
                 page.visit(url, "nomad")
                 page.echoed("before")
                 since = len(page.told())

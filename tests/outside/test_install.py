@@ -149,6 +149,7 @@ def test_every_page_is_reached_from_the_readme():
     reached, left = set(), [ROOT / "README.md"]
     while left:
         page = left.pop()
+        page = page / "README.md" if page.is_dir() else page
         if page in reached or page.suffix != ".md" or not page.exists():
             continue
         reached.add(page)

@@ -7,11 +7,13 @@
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
 import threading
 
+from .wait import until
 from .wire import CLOSE, PING, PONG, Client, Wire, answer_101
 
 
@@ -103,6 +105,10 @@ class Process:
 
     def signal(self, number):
         os.kill(self.process.pid, number)
+        if number == signal.SIGSTOP:
+            # It goes on until the kernel has stopped each of its threads.
+            tasks = pathlib.Path(f"/proc/{self.process.pid}/task")
+            until(lambda: all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks.iterdir()), 10)
 
 
 class Peer(Process):
