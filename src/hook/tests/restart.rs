@@ -156,8 +156,10 @@ async fn streams_open_at_a_crash_are_reported_once_in_order_and_under_their_last
     first.proxy.opened(3, Some("42"));
     first.proxy.closed(3, Some("42"));
     first.proxy.hooks.rebound(&entry(2, "late"));
-    first.committed().await;
     receiver.wait_for(5).await;
+    // Also what the receiver has said to them: an event whose answer is not written comes again.
+    first.proxy.settled().await;
+    first.committed().await;
     let left = first.kill();
     // Nothing of what the second process says comes through before it is killed, too.
     open.send(false).unwrap();
