@@ -249,7 +249,7 @@ impl Listener {
 
     /// Descriptors for an ordinary request: they are those that streams could have.
     pub fn request(&self) -> Option<Pair> {
-        Capacity::request(&self.capacity)
+        Capacity::pair(&self.capacity)
     }
 }
 

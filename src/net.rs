@@ -11,5 +11,6 @@ pub mod proxy_protocol;
 
 pub mod sensor;
 pub mod sockopt;
+pub mod splice;
 pub mod tls;
 pub mod upstream;

@@ -2,6 +2,7 @@
 //! with another thread but the channel that brings messages in.
 
 mod command;
+mod pipes;
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
@@ -19,6 +20,7 @@ use crate::listener::{self, Client, Listener, Local};
 use crate::proto::heart::Time;
 use crate::server::Shared;
 pub use command::{Command, Manner, Message, Post, Refusal};
+pub use pipes::{Lent, Pipes};
 
 /// How often a worker with streams turns at least (rule 12).
 const TICK: Duration = Duration::from_millis(500);
@@ -53,6 +55,8 @@ pub struct Worker {
     pub clock: Clock,
     /// What all threads share.
     pub shared: Arc<Shared>,
+    /// What large runs of bytes pass through unseen.
+    pub pipes: Rc<Pipes>,
     scratch: RefCell<Box<[u8]>>,
     random: RefCell<SmallRng>,
     slots: RefCell<Slab<Slot>>,
@@ -66,6 +70,7 @@ impl Worker {
         Rc::new(Self {
             index,
             clock: Clock::new(),
+            pipes: Pipes::new(Arc::clone(shared.capacity())),
             shared,
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             random: RefCell::new(SmallRng::from_rng(&mut rand::rng())),

@@ -99,9 +99,9 @@ impl Capacity {
         self.streams.load(Ordering::Relaxed)
     }
 
-    /// Two descriptors for an ordinary request, if there are any.
-    pub fn request(self: &Arc<Self>) -> Option<Pair> {
-        self.take(Use::Request).then(|| Pair(Arc::clone(self)))
+    /// Two descriptors for an ordinary request or a pipe, if there are any.
+    pub fn pair(self: &Arc<Self>) -> Option<Pair> {
+        self.take(Use::Passing).then(|| Pair(Arc::clone(self)))
     }
 
     /// Takes two descriptors, for [`give_back`](Self::give_back) to return; false if there are none.
@@ -129,16 +129,16 @@ impl Capacity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
     Stream,
-    Request,
+    Passing,
 }
 
-/// The two descriptors of an ordinary request; dropping it gives them back.
+/// Two descriptors that are no stream's; dropping it gives them back.
 #[derive(Debug)]
 pub struct Pair(Arc<Capacity>);
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        self.0.give_back(Use::Request);
+        self.0.give_back(Use::Passing);
     }
 }
 
@@ -194,15 +194,15 @@ mod tests {
     #[test]
     fn pairs_come_back() {
         let capacity = Arc::new(Capacity::new(0, NEEDS));
-        let request = capacity.request().unwrap();
+        let request = capacity.pair().unwrap();
         assert!(!capacity.take(Use::Stream));
         assert_eq!(capacity.streams(), 0, "a request is no stream");
         drop(request);
         assert!(capacity.take(Use::Stream));
         assert_eq!(capacity.streams(), 1);
-        assert!(capacity.request().is_none());
+        assert!(capacity.pair().is_none());
         capacity.give_back(Use::Stream);
         assert_eq!(capacity.streams(), 0);
-        assert!(capacity.request().is_some());
+        assert!(capacity.pair().is_some());
     }
 }

@@ -27,6 +27,11 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin {
     /// readiness may be older than our own pause. Bytes that a TLS session has decrypted already are not seen.
     fn has_input(&self) -> bool;
 
+    /// The socket itself where bytes pass through it as they are.
+    fn socket(&self) -> Option<&TcpStream> {
+        None
+    }
+
     /// From here on dropping resets the peer instead of ending politely. A unix socket has no reset.
     fn reset(&self);
 }
@@ -115,6 +120,13 @@ impl Io for Leg {
             Self::Unix(unix) => waits_in(SockRef::from(unix)),
             Self::Accepted(tls) => waits_in(SockRef::from(tls.get_ref().0.tcp())),
             Self::Dialed(tls) => waits_in(SockRef::from(tls.get_ref().0.tcp())),
+        }
+    }
+
+    fn socket(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(tcp) => Some(tcp),
+            Self::Unix(_) | Self::Accepted(_) | Self::Dialed(_) => None,
         }
     }
 

@@ -230,6 +230,24 @@ impl Scanner {
         }
     }
 
+    /// Bytes to come that pass whatever they are: the rest of a frame's payload, or everything where nothing is looked for.
+    pub fn unseen(&self) -> u64 {
+        match self {
+            Self::WebSocket(frames) => frames.left(),
+            Self::Raw => u64::MAX,
+            Self::Line(_) | Self::LengthPrefix(_) => 0,
+        }
+    }
+
+    /// `count` of the bytes that [`unseen`](Self::unseen) told of have passed. Returns where that leaves the direction, and
+    /// whether a data message ended with them.
+    pub fn skip(&mut self, count: u64) -> (Edge, bool) {
+        match self {
+            Self::WebSocket(frames) => frames.skip(count),
+            Self::Raw | Self::Line(_) | Self::LengthPrefix(_) => (self.edge(), false),
+        }
+    }
+
     /// What makes one message of `payload` for a *client*; `binary` counts on ws only. Raw bytes are what they are.
     pub fn seal(&self, payload: &[u8], binary: bool) -> Result<Seal, Unfit> {
         match self {

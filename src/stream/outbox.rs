@@ -5,11 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::net::leg::Io;
+use crate::worker::Lent;
 
 /// Bytes that a side has not taken yet.
 ///
 /// ```text
-/// taken by the socket │ unflushed (inside TLS) │ pending[at..] (here)
+/// taken by the socket │ unflushed (inside TLS) or in a pipe │ pending[at..] (here)
 /// ```
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -18,6 +19,8 @@ pub(super) struct Outbox {
     /// TLS took bytes before its socket did. This belongs to the direction and not to one turn: a relay that forgets it
     /// between two turns stalls for good on a peer that reads late.
     unflushed: bool,
+    /// Bytes that went past us from socket to socket, as far as they are not there yet.
+    pipe: Option<Box<Lent>>,
     blocked: bool,
     /// Bytes that left `pending` or never had to wait there: positions count from the first byte ever sent.
     passed: u64,
@@ -48,7 +51,7 @@ pub(super) enum Appetite {
 impl Outbox {
     /// Whether bytes wait; such a direction is not read.
     pub(super) fn waits(&self) -> bool {
-        self.unflushed || !self.pending.is_empty()
+        self.unflushed || self.pipe.is_some() || !self.pending.is_empty()
     }
 
     /// Hands `bytes` to the side and keeps what it does not take.
@@ -59,7 +62,7 @@ impl Outbox {
         bytes: &[u8],
     ) -> io::Result<()> {
         let mut rest = bytes;
-        while self.pending.is_empty() && !rest.is_empty() {
+        while self.pipe.is_none() && self.pending.is_empty() && !rest.is_empty() {
             match Pin::new(&mut *to).poll_write(cx, rest) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(taken)) => {
@@ -73,6 +76,11 @@ impl Outbox {
         }
         self.pending.extend_from_slice(rest);
         Ok(())
+    }
+
+    /// Takes over what lies in `pipe`; nothing may wait before it. `flush` moves it.
+    pub(super) fn carry(&mut self, pipe: Lent) {
+        self.pipe = Some(Box::new(pipe));
     }
 
     /// Appends a heartbeat; `flush` tells when its last byte is out.
@@ -95,8 +103,9 @@ impl Outbox {
         to: &mut T,
         cx: &mut Context<'_>,
     ) -> io::Result<Appetite> {
-        let before = (self.at, self.pending.len(), to.raw_bytes_written());
-        while self.at < self.pending.len() {
+        let before = (self.passed, to.raw_bytes_written());
+        self.drain(to, cx)?;
+        while self.pipe.is_none() && self.at < self.pending.len() {
             match Pin::new(&mut *to).poll_write(cx, &self.pending[self.at..]) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(taken)) => {
@@ -114,7 +123,7 @@ impl Outbox {
         if self.unflushed && Pin::new(&mut *to).poll_flush(cx)?.is_ready() {
             self.unflushed = false;
         }
-        let took = before != (self.at, self.pending.len(), to.raw_bytes_written());
+        let took = before != (self.passed, to.raw_bytes_written());
         let blocked = self.waits();
         let was_blocked = std::mem::replace(&mut self.blocked, blocked);
         Ok(match (was_blocked, blocked) {
@@ -123,6 +132,20 @@ impl Outbox {
             (false | true, true) => Appetite::Blocked,
             (true, false) => Appetite::Unblocked,
         })
+    }
+
+    fn drain<T: Io>(&mut self, to: &T, cx: &mut Context<'_>) -> io::Result<()> {
+        let (Some(pipe), Some(socket)) = (&mut self.pipe, to.socket()) else {
+            return Ok(());
+        };
+        while pipe.held() > 0 {
+            match pipe.poll_drain(cx, socket)? {
+                Poll::Ready(drained) => self.passed += drained as u64,
+                Poll::Pending => return Ok(()),
+            }
+        }
+        self.pipe = None;
+        Ok(())
     }
 
     /// The token of the heartbeat whose last byte the socket has taken since the last call.
@@ -139,7 +162,8 @@ impl Outbox {
 
     /// The position behind everything that was sent.
     pub(super) fn end(&self) -> u64 {
-        self.passed + (self.pending.len() - self.at) as u64
+        let piped = self.pipe.as_ref().map_or(0, |pipe| pipe.held());
+        self.passed + (piped + self.pending.len() - self.at) as u64
     }
 
     /// The position up to which the socket has certainly taken everything; 0 while TLS holds some of it.

@@ -3,20 +3,24 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use rand::RngExt;
 use tokio::io::ReadBuf;
 
-use super::first_message::{FirstMessage, Gathered};
-use super::mailbox::{Mailbox, Next, Pinging};
+use super::first_message::Gathered;
 use super::outbox::{Appetite, Outbox};
 use crate::net::leg::Io;
 use crate::proto::cause::End;
-use crate::proto::framing::{Edge, Item, Payload, Scanner, Seal, Unfit, Violation};
-use crate::proto::heart::{Heart, Pong, Time};
-use crate::proto::websocket;
-use crate::worker::{Message, SCRATCH, Worker};
+use crate::proto::framing::{Edge, Item, Scanner, Violation};
+use crate::proto::heart::Pong;
+use crate::worker::{Lent, SCRATCH, Worker};
+
+mod insert;
+mod turn;
+
+pub(super) use turn::{Beat, Tally, Turn};
+
+/// A side that has as much at once may have more: it pays to pass the rest of a frame, or of a raw direction, unseen.
+const BULK: usize = 16 * 1024;
 
 /// One direction of a stream.
 ///
@@ -31,6 +35,8 @@ pub(super) struct Pump {
     held: Vec<u8>,
     pub(super) outbox: Outbox,
     wish: Option<Wish>,
+    /// The last read was a large one.
+    bulk: bool,
 }
 
 /// What waits for a boundary in the bytes that pass.
@@ -42,67 +48,6 @@ pub(super) enum Wish {
     Stop,
     /// Everything passes up to a Close, which is kept back.
     LastWords,
-}
-
-/// What one turn of a stream needs besides its pumps.
-pub(super) struct Turn<'a> {
-    pub(super) worker: &'a Worker,
-    pub(super) heart: &'a mut Heart,
-    pub(super) now: Time,
-    /// `ping.data` of the listener: the client's heartbeat is this instead of a Ping frame.
-    pub(super) beat: Option<&'a Beat>,
-    /// The heart learned of more than bytes and messages.
-    pub(super) stirred: bool,
-    pub(super) tally: [Tally; 2],
-    pub(super) rtts: Vec<(End, Duration)>,
-    pub(super) sent: [u64; 2],
-    /// What the API has for the client.
-    pub(super) mailbox: &'a mut Option<Box<Mailbox>>,
-    /// Awaited where the first message may be the uid.
-    pub(super) first_message: &'a mut Option<Box<FirstMessage>>,
-    /// What it yielded.
-    pub(super) uid: Option<Box<str>>,
-}
-
-impl Turn<'_> {
-    /// `from` answered the heartbeat with this token, or one of data.
-    fn answered(&mut self, from: End, token: Option<[u8; 8]>, rtt: Duration) {
-        self.rtts.push((from, rtt));
-        if let (End::Client, Some(mailbox)) = (from, &mut self.mailbox) {
-            mailbox.answered(token, rtt);
-        }
-    }
-}
-
-/// What was read from one side in one turn.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Tally {
-    pub(super) bytes: u64,
-    pub(super) messages: u64,
-    /// Something arrived, be it only ciphertext.
-    pub(super) heard: bool,
-}
-
-/// An application heartbeat, ready for the wire.
-#[derive(Debug)]
-pub(crate) struct Beat(Vec<u8>);
-
-impl Beat {
-    /// The bytes of `data` on the wire: a message of its own on ws, as written elsewhere.
-    pub(crate) fn new(data: &Payload, websocket: bool) -> Self {
-        let mut wire = Vec::new();
-        if websocket {
-            let opcode = if data.binary {
-                websocket::OPCODE_BINARY
-            } else {
-                websocket::OPCODE_TEXT
-            };
-            websocket::encode(opcode, &data.bytes, None, &mut wire);
-        } else {
-            wire.extend_from_slice(&data.bytes);
-        }
-        Self(wire)
-    }
 }
 
 /// What one step of a pump came to.
@@ -139,6 +84,7 @@ impl Pump {
             held: Vec::new(),
             outbox: Outbox::default(),
             wish: None,
+            bulk: false,
         }
     }
 
@@ -171,6 +117,11 @@ impl Pump {
         if self.outbox.waits() {
             return Ok(Step::Dry);
         }
+        if self.bulk
+            && let Some(pipe) = self.pipe_for_rest(from, to, turn)
+        {
+            return self.splice(pipe, from, to, cx, turn);
+        }
         let worker = turn.worker;
         let mut scratch = worker.scratch();
         let held = self.held.len();
@@ -180,8 +131,7 @@ impl Pump {
         let read = Pin::new(&mut *from).poll_read(cx, &mut buffer);
         let fresh = buffer.filled().len();
         if fresh > 0 || from.raw_bytes_read() != raw {
-            turn.heart.read(self.from, turn.now);
-            turn.tally[self.from as usize].heard = true;
+            turn.read(self.from, fresh);
         }
         match read {
             Poll::Pending if worked => Ok(Step::Moved),
@@ -189,11 +139,51 @@ impl Pump {
             Poll::Ready(Err(error)) => Err(Stop::ReadFailed(error)),
             Poll::Ready(Ok(())) if fresh == 0 => Err(Stop::Eof),
             Poll::Ready(Ok(())) => {
-                turn.tally[self.from as usize].bytes += fresh as u64;
+                self.bulk = fresh >= BULK;
                 self.pass(&scratch[..held + fresh], to, cx, turn)?;
                 Ok(Step::Moved)
             }
         }
+    }
+
+    /// A pipe, if both sides are plain sockets and what comes next is long and need not be seen.
+    fn pipe_for_rest<F: Io, T: Io>(&self, from: &F, to: &T, turn: &Turn<'_>) -> Option<Lent> {
+        if self.scanner.unseen() < BULK as u64 || turn.first_message.is_some() {
+            return None;
+        }
+        from.socket().and(to.socket())?;
+        turn.worker.pipes.lend()
+    }
+
+    /// Passes bytes from socket to socket, as many as need not be seen.
+    fn splice<F: Io, T: Io>(
+        &mut self,
+        mut pipe: Lent,
+        from: &F,
+        to: &mut T,
+        cx: &mut Context<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Step, Stop> {
+        let Some(socket) = from.socket() else {
+            return Ok(Step::Dry);
+        };
+        let most = usize::try_from(self.scanner.unseen()).unwrap_or(usize::MAX);
+        let count = match pipe.poll_fill(cx, socket, most) {
+            Poll::Pending => return Ok(Step::Dry),
+            Poll::Ready(Err(error)) => return Err(Stop::ReadFailed(error)),
+            Poll::Ready(Ok(0)) => return Err(Stop::Eof),
+            Poll::Ready(Ok(count)) => count,
+        };
+        self.bulk = count >= BULK;
+        turn.read(self.from, count);
+        self.outbox.carry(pipe);
+        let (edge, message) = self.scanner.skip(count as u64);
+        if message {
+            turn.message(self.from, 1);
+        }
+        self.at_edge(edge, to, cx, turn)?;
+        self.flush(to, cx, turn)?;
+        Ok(Step::Moved)
     }
 
     /// Passes bytes that were read before the relay began.
@@ -204,9 +194,7 @@ impl Pump {
         cx: &mut Context<'_>,
         turn: &mut Turn<'_>,
     ) -> Result<(), Stop> {
-        turn.heart.read(self.from, turn.now);
-        turn.tally[self.from as usize].heard = true;
-        turn.tally[self.from as usize].bytes += ahead.len() as u64;
+        turn.read(self.from, ahead.len());
         for piece in ahead.chunks(SCRATCH / 2) {
             let mut input = std::mem::take(&mut self.held);
             input.extend_from_slice(piece);
@@ -232,119 +220,6 @@ impl Pump {
     pub(super) fn release<T: Io>(&mut self, to: &mut T, cx: &mut Context<'_>) -> io::Result<()> {
         let held = std::mem::take(&mut self.held);
         self.outbox.send(to, cx, &held)
-    }
-
-    /// Puts a heartbeat into this direction now.
-    pub(super) fn beat<T: Io>(
-        &mut self,
-        to: &mut T,
-        cx: &mut Context<'_>,
-        turn: &mut Turn<'_>,
-    ) -> Result<(), Stop> {
-        self.queue_heartbeat(to, cx, turn)?;
-        self.flush(to, cx, turn)
-    }
-
-    /// Returns the token of a Ping frame.
-    fn queue_heartbeat<T: Io>(
-        &mut self,
-        to: &mut T,
-        cx: &mut Context<'_>,
-        turn: &mut Turn<'_>,
-    ) -> Result<Option<[u8; 8]>, Stop> {
-        let end = self.from.other();
-        self.wish = None;
-        turn.heart.ping_queued(end);
-        let (sent, token) = match turn.beat.filter(|_| end == End::Client) {
-            Some(Beat(beat)) => (self.outbox.send_heartbeat(to, cx, beat, None), None),
-            None => {
-                let token: [u8; 8] = turn.worker.random().random();
-                let mask = (end == End::Upstream).then(|| turn.worker.random().random());
-                let mut frame = Vec::with_capacity(16);
-                websocket::encode(websocket::OPCODE_PING, &token, mask, &mut frame);
-                let sent = self.outbox.send_heartbeat(to, cx, &frame, Some(token));
-                (sent, Some(token))
-            }
-        };
-        sent.map_err(Stop::WriteFailed)?;
-        Ok(token)
-    }
-
-    /// Puts in what the API has for the client, as far as it fits at `edge`, where this direction stands.
-    fn post<T: Io>(
-        &mut self,
-        edge: Edge,
-        to: &mut T,
-        cx: &mut Context<'_>,
-        turn: &mut Turn<'_>,
-    ) -> Result<(), Stop> {
-        if self.from == End::Client {
-            return Ok(());
-        }
-        while let Some(next) = self.take_next(edge, turn) {
-            match next {
-                Next::Ping => {
-                    let token = self.queue_heartbeat(to, cx, turn)?;
-                    if let Some(mailbox) = turn.mailbox {
-                        mailbox.pinged(token);
-                    }
-                }
-                Next::Message(message) => {
-                    self.send_message(&message, to, cx)?;
-                    if let Some(mailbox) = turn.mailbox {
-                        mailbox.sent(self.outbox.end());
-                    }
-                }
-            }
-            self.flush(to, cx, turn)?;
-        }
-        Ok(())
-    }
-
-    fn take_next(&self, edge: Edge, turn: &mut Turn<'_>) -> Option<Next> {
-        let mailbox = turn.mailbox.as_mut()?;
-        let pinging = if self.outbox.has_heartbeat() || turn.heart.holds_off(End::Client) {
-            Pinging::HeldOff
-        } else if turn.beat.is_some() {
-            Pinging::BetweenMessages
-        } else {
-            Pinging::BetweenFrames
-        };
-        mailbox.next(edge, pinging, turn.now)
-    }
-
-    fn send_message<T: Io>(
-        &mut self,
-        message: &Message,
-        to: &mut T,
-        cx: &mut Context<'_>,
-    ) -> Result<(), Stop> {
-        // It was sealed once before, by whoever took it in.
-        let Ok(Seal { mut head, tail }) = self.scanner.seal(&message.payload, message.binary)
-        else {
-            return Ok(());
-        };
-        if message.payload.len() <= SCRATCH {
-            // One write, so that a short message is one packet and one TLS record.
-            head.extend_from_slice(&message.payload);
-            head.extend_from_slice(tail);
-            return self.send(&head, to, cx);
-        }
-        self.send(&head, to, cx)?;
-        self.send(&message.payload, to, cx)?;
-        self.send(tail, to, cx)
-    }
-
-    /// Whether `message` is one of this direction's framing.
-    pub(super) fn fits(&self, message: &Message) -> Result<(), Unfit> {
-        self.scanner
-            .seal(&message.payload, message.binary)
-            .map(drop)
-    }
-
-    /// Whether this direction knows the answer to a heartbeat of data.
-    pub(super) fn knows_reply(&self) -> bool {
-        self.scanner.knows_reply()
     }
 
     /// Moves what waits and tells the heart how the side takes it.
@@ -402,22 +277,16 @@ impl Pump {
                     }
                     at += len;
                     messages += u64::from(message);
-                    match self.wish {
-                        Some(Wish::Heartbeat(wanted)) if edge >= wanted => {
-                            self.send(&input[start..at], to, cx)?;
-                            start = at;
-                            self.beat(to, cx, turn)?;
-                        }
-                        Some(Wish::Stop) if edge >= Edge::Frame => {
-                            stop = Some(Stop::Boundary);
-                            break;
-                        }
-                        Some(_) | None => {}
-                    }
-                    if self.from == End::Upstream && edge >= Edge::Frame && turn.mailbox.is_some() {
+                    if self.wish.is_some() || turn.mailbox.is_some() {
                         self.send(&input[start..at], to, cx)?;
                         start = at;
-                        self.post(edge, to, cx, turn)?;
+                        match self.at_edge(edge, to, cx, turn) {
+                            Err(Stop::Boundary) => {
+                                stop = Some(Stop::Boundary);
+                                break;
+                            }
+                            reached => reached?,
+                        }
                     }
                 }
                 Item::Ping { len } => {
@@ -458,13 +327,30 @@ impl Pump {
             }
         }
         if messages > 0 {
-            // All of them were heard at the same instant: the heart need not be told one by one.
-            turn.heart.message(self.from, turn.now);
-            turn.tally[self.from as usize].messages += messages;
+            turn.message(self.from, messages);
         }
         self.send(&input[start..at], to, cx)?;
         self.flush(to, cx, turn)?;
         stop.map_or(Ok(()), Err)
+    }
+
+    /// What waits for an edge as this one goes in.
+    fn at_edge<T: Io>(
+        &mut self,
+        edge: Edge,
+        to: &mut T,
+        cx: &mut Context<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Stop> {
+        match self.wish {
+            Some(Wish::Heartbeat(wanted)) if edge >= wanted => self.beat(to, cx, turn)?,
+            Some(Wish::Stop) if edge >= Edge::Frame => return Err(Stop::Boundary),
+            Some(_) | None => {}
+        }
+        if edge >= Edge::Frame {
+            self.post(edge, to, cx, turn)?;
+        }
+        Ok(())
     }
 
     /// Gathers the first message out of the data that passes.

@@ -97,6 +97,17 @@ impl Frames {
         }
     }
 
+    pub(in crate::proto) fn left(&self) -> u64 {
+        self.left
+    }
+
+    #[inline]
+    pub(in crate::proto) fn skip(&mut self, payload: u64) -> (Edge, bool) {
+        self.left = self.left.saturating_sub(payload);
+        let edge = self.edge();
+        (edge, edge == Edge::Message)
+    }
+
     pub(in crate::proto) fn hold_max(&self) -> usize {
         // With a reply: it may come in as many fragments as find room in place of a control frame.
         let reply = self.reply.as_ref().map_or(0, |reply| reply.bytes.len());
@@ -112,12 +123,11 @@ impl Frames {
     fn pass(&mut self, head: usize, input: &[u8]) -> Item {
         let present = input.len() - head;
         let payload = usize::try_from(self.left).map_or(present, |left| left.min(present));
-        self.left -= payload as u64;
-        let edge = self.edge();
+        let (edge, message) = self.skip(payload as u64);
         Item::Data {
             len: head + payload,
             edge,
-            message: edge == Edge::Message,
+            message,
         }
     }
 
