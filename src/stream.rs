@@ -203,7 +203,8 @@ impl Attempt {
     ) -> Result<Leg, Rejection> {
         let began = Instant::now();
         let outcomes = &self.local.shared.metrics.tls_handshake;
-        match timeout_at(self.deadline, tls::accept(acceptor, tcp)).await {
+        let scratch = Rc::clone(&self.worker.tls);
+        match timeout_at(self.deadline, tls::accept(acceptor, tcp, scratch)).await {
             Ok(Ok(leg)) => {
                 observe(&outcomes.ok, began);
                 self.certificate_subject = leg.client_subject();

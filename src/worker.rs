@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::listener::{self, Client, Listener, Local};
+use crate::net::tls;
 use crate::proto::heart::Time;
 use crate::server::Shared;
 pub use command::{Command, Manner, Message, Post, Refusal};
@@ -57,6 +58,8 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// What large runs of bytes pass through unseen.
     pub pipes: Rc<Pipes>,
+    /// What sessions of TLS are read and written through.
+    pub tls: Rc<tls::Scratch>,
     scratch: RefCell<Box<[u8]>>,
     random: RefCell<SmallRng>,
     slots: RefCell<Slab<Slot>>,
@@ -72,6 +75,7 @@ impl Worker {
             clock: Clock::new(),
             pipes: Pipes::new(Arc::clone(shared.capacity())),
             shared,
+            tls: Rc::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             random: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
             slots: RefCell::new(Slab::new()),

@@ -8,10 +8,11 @@ use std::task::{Context, Poll};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::{client, server};
+use tokio_rustls::client;
 
 use super::sensor::Sensor;
 use super::sockopt::canonical;
+use super::tls::Session;
 
 /// What the relay asks of a side beyond reading and writing.
 pub trait Io: AsyncRead + AsyncWrite + Unpin {
@@ -44,7 +45,7 @@ pub enum Leg {
     /// An upstream on a unix socket.
     Unix(UnixStream),
     /// TLS with a client: we are the server.
-    Accepted(Box<server::TlsStream<Sensor>>),
+    Accepted(Box<Session>),
     /// TLS with an upstream: we are the client.
     Dialed(Box<client::TlsStream<Sensor>>),
 }
@@ -91,7 +92,7 @@ impl Leg {
         match self {
             Self::Tcp(tcp) => Some(tcp),
             Self::Unix(_) => None,
-            Self::Accepted(tls) => Some(tls.get_ref().0.tcp()),
+            Self::Accepted(tls) => Some(tls.tcp()),
             Self::Dialed(tls) => Some(tls.get_ref().0.tcp()),
         }
     }
@@ -101,7 +102,7 @@ impl Io for Leg {
     fn raw_bytes_read(&self) -> u64 {
         match self {
             Self::Tcp(_) | Self::Unix(_) => 0,
-            Self::Accepted(tls) => tls.get_ref().0.bytes_read(),
+            Self::Accepted(tls) => tls.bytes_read(),
             Self::Dialed(tls) => tls.get_ref().0.bytes_read(),
         }
     }
@@ -109,7 +110,7 @@ impl Io for Leg {
     fn raw_bytes_written(&self) -> u64 {
         match self {
             Self::Tcp(_) | Self::Unix(_) => 0,
-            Self::Accepted(tls) => tls.get_ref().0.bytes_written(),
+            Self::Accepted(tls) => tls.bytes_written(),
             Self::Dialed(tls) => tls.get_ref().0.bytes_written(),
         }
     }
@@ -118,7 +119,7 @@ impl Io for Leg {
         match self {
             Self::Tcp(tcp) => waits_in(SockRef::from(tcp)),
             Self::Unix(unix) => waits_in(SockRef::from(unix)),
-            Self::Accepted(tls) => waits_in(SockRef::from(tls.get_ref().0.tcp())),
+            Self::Accepted(tls) => waits_in(SockRef::from(tls.tcp())),
             Self::Dialed(tls) => waits_in(SockRef::from(tls.get_ref().0.tcp())),
         }
     }

@@ -63,7 +63,8 @@ impl Pipe {
 
     /// Gives to `to` what it takes, and returns how many bytes that were.
     pub fn poll_drain(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<io::Result<usize>> {
-        let drain = || splice(&self.read, None, to, None, self.held, FLAGS).map_err(io::Error::from);
+        let drain =
+            || splice(&self.read, None, to, None, self.held, FLAGS).map_err(io::Error::from);
         let drained = loop {
             match to.try_io(Interest::WRITABLE, drain) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

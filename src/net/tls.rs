@@ -10,11 +10,13 @@ use super::pem::PemError;
 mod certificates;
 mod client;
 mod server;
+mod session;
 mod subject;
 
 pub use certificates::CertificateInfo;
 pub use client::{ClientTls, system_roots};
 pub use server::{Certificates, ServerTls, accept};
+pub use session::{Scratch, Session};
 
 /// What is spoken inside the session, named in ALPN (RFC 7301).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

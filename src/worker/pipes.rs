@@ -87,10 +87,11 @@ const LENT: &str = "only dropping takes the pipe away";
 impl Drop for Lent {
     fn drop(&mut self) {
         self.pipes.lent.set(self.pipes.lent.get() - 1);
-        self.pipes
-            .idle
-            .borrow_mut()
-            .extend(self.counted.take().filter(|counted| counted.pipe.held() == 0));
+        self.pipes.idle.borrow_mut().extend(
+            self.counted
+                .take()
+                .filter(|counted| counted.pipe.held() == 0),
+        );
     }
 }
 

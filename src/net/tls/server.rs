@@ -1,6 +1,7 @@
 //! TLS with clients: we are the server.
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -11,14 +12,13 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifi
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 
 use super::certificates::{self, CertificateInfo, Resolver};
-use super::{Alpn, BUFFER_LIMIT, TlsError, provider, setup};
+use super::session::{Scratch, Session};
+use super::{Alpn, TlsError, provider, setup};
 use crate::config::{self, ClientAuth, TlsVersion};
 use crate::net::leg::Leg;
 use crate::net::pem;
-use crate::net::sensor::Sensor;
 
 /// A listener's TLS: what new connections use, replaced as a whole by a reload.
 #[derive(Debug)]
@@ -141,12 +141,12 @@ impl Clients {
 }
 
 /// Does the handshake of a client that just connected. It has no time limit of its own: the caller's limit covers
-/// everything from the accept on.
-pub async fn accept(acceptor: Arc<ServerConfig>, tcp: TcpStream) -> io::Result<Leg> {
-    let session = TlsAcceptor::from(acceptor)
-        .accept_with(Sensor::new(tcp), |session| {
-            session.set_buffer_limit(Some(BUFFER_LIMIT));
-        })
-        .await?;
+/// everything from the accept on. `scratch` is that of the worker.
+pub async fn accept(
+    acceptor: Arc<ServerConfig>,
+    tcp: TcpStream,
+    scratch: Rc<Scratch>,
+) -> io::Result<Leg> {
+    let session = Session::accept(acceptor, tcp, scratch).await?;
     Ok(Leg::Accepted(Box::new(session)))
 }

@@ -32,7 +32,7 @@ impl Leg {
         let Self::Accepted(tls) = self else {
             return None;
         };
-        let certificate = tls.get_ref().1.peer_certificates()?.first()?;
+        let certificate = tls.peer_certificates()?.first()?;
         let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
         Some(percent_encode(&distinguished_name(parsed.subject())))
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rcgen::{
@@ -203,7 +204,7 @@ async fn handshake(
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let connector = TlsConnector::from(Arc::clone(client));
     tokio::join!(
-        accept(server.acceptor(), accepted),
+        accept(server.acceptor(), accepted, Rc::default()),
         connector.connect(name, dialed)
     )
 }

@@ -99,7 +99,9 @@ async fn plaintext_on_a_tls_port_fails_the_handshake() {
     let server = listener(&[&authority.issue(&["localhost"])]);
     let (mut dialed, accepted) = tcp_pair().await;
     dialed.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-    let error = accept(server.acceptor(), accepted).await.unwrap_err();
+    let error = accept(server.acceptor(), accepted, Rc::default())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
 }
 

@@ -27,7 +27,7 @@ async fn dial(
         let mut head = vec![0; preamble.len()];
         tokio::io::AsyncReadExt::read_exact(&mut tcp, &mut head).await?;
         assert_eq!(head, preamble);
-        accept(server.acceptor(), tcp).await
+        accept(server.acceptor(), tcp, Rc::default()).await
     };
     tokio::join!(app, dialer.dial(preamble))
 }
