@@ -40,6 +40,7 @@
 //! | around it | [`hook`] | events, their order, delivery and signature |
 //! | | [`admin`] | the API, its client, metrics and probes over HTTP |
 //! | | [`metrics`], [`health`], [`log`] | what others read |
+//! | | [`priority`] | which threads wait when the CPU is short |
 //! | | [`config`] | text as written, then validated and ready |
 //! | bytes and sockets | [`net`] | TLS, dialing, the PROXY protocol, socket options |
 //! | pure: no I/O, no clock | [`proto`] | frames, framings, request heads, the heart, the upgrade, the cause |
@@ -53,6 +54,7 @@ pub mod listener;
 pub mod log;
 pub mod metrics;
 pub mod net;
+pub mod priority;
 pub mod proto;
 pub mod registry;
 pub mod server;

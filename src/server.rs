@@ -25,6 +25,7 @@ use crate::health::Health;
 use crate::hook::{Event, HookMetrics, Hooks};
 use crate::listener::{Capacity, Needs, raise_descriptors};
 use crate::metrics::Metrics;
+use crate::priority;
 use crate::proto::cause::{Cause, Reason};
 use crate::registry::Registry;
 use reload::Reloads;
@@ -216,6 +217,8 @@ impl Server {
         let shared = Shared::new(metrics, health, hooks, &config.drain, capacity);
         shared.hooks.begin(SystemTime::now());
         let mut workers = Workers::start(count, &shared)?;
+        // This thread, and none of the workers that it has started.
+        priority::yield_to_workers();
         for (name, listener) in &config.listeners {
             let loaded = reload::load_listener(listener, config.drain.spread, &shared)?;
             let door = workers.bind(name, listener.listen, Beside::Nothing)?;

@@ -45,6 +45,7 @@ use self::store::Store;
 use self::writer::Writer;
 use super::dispatch::Command;
 use super::shared::Shared;
+use crate::priority;
 
 /// A log that nobody writes yet.
 pub(super) struct Log {
@@ -80,7 +81,10 @@ impl Log {
         let path = store.directory.log();
         let writer = Writer::new(shared, store, past, source);
         let thread = std::thread::Builder::new().name("hook-log".to_owned());
-        let spawned = thread.spawn(move || runtime.block_on(writer.run(commands)));
+        let spawned = thread.spawn(move || {
+            priority::yield_to_workers();
+            runtime.block_on(writer.run(commands))
+        });
         spawned.map(drop).map_err(|source| LogError::System {
             path,
             what: "start the thread that writes it",

@@ -8,6 +8,8 @@ use std::sync::mpsc::{channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use crate::priority;
+
 /// Some 8 MB of long lines: a burst of closes when a network goes away fits.
 const QUEUE: usize = 8192;
 /// One write call for lines that come together.
@@ -48,7 +50,10 @@ pub(super) fn start(
     };
     thread::Builder::new()
         .name("log".to_owned())
-        .spawn(move || run(&entries, &dropped, out, tell_dropped))?;
+        .spawn(move || {
+            priority::yield_to_workers();
+            run(&entries, &dropped, out, tell_dropped)
+        })?;
     Ok((lines, Writer { queue }))
 }
 

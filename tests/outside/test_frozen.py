@@ -1,6 +1,7 @@
 """kill -STOP of the client, of the app and of the sidecar itself: who is closed, when, and who is not."""
 
 import os
+import pathlib
 import signal
 import time
 
@@ -138,3 +139,16 @@ def test_a_client_that_died_during_our_pause_gets_its_limit_and_no_more(app):
         assert over - heard >= 4 + 3 - 0.55, over - heard
         assert over - woken < 3 + 3, over - woken
         sidebeat.wait_closed(client_idle=1)
+
+
+def test_threads_that_carry_no_streams_are_behind_those_that_do(app_process, tmp_path):
+    with Sidebeat({"main": listener("ws", f"ws://127.0.0.1:{app_process.port}")}, workers=2, state_dir=str(tmp_path)) as sidebeat:
+        tasks = [(path / "stat").read_text() for path in pathlib.Path(f"/proc/{sidebeat.process.pid}/task").iterdir()]
+    nice = {}
+    for task in tasks:
+        name, fields = task[task.index("(") + 1 : task.rindex(")")], task[task.rindex(")") + 2 :].split()
+        nice[name] = int(fields[16])  # the 19th of all: proc_pid_stat(5)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    workers = {name for name in nice if name.startswith("worker")}
+    assert len(workers) == 2 and len(nice) >= 5, nice
+    assert {name: value - own for name, value in nice.items()} == {name: 0 if name in workers else 5 for name in nice}
