@@ -142,7 +142,7 @@ def test_a_late_reader_of_tls_gets_every_byte(app, authority, late):
         assert sidebeat.metric("stream_bytes_total") < sum(sizes), "nobody had to wait for its reader"
         for size, reader in zip(sizes, readers):
             assert reader.read(size, 20) == block[:size]
-        assert len(readers) == 200 and sidebeat.closed() == {}
+        assert len(readers) == 100 and sidebeat.closed() == {}
 
 
 def still(figure):
