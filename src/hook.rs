@@ -251,4 +251,4 @@ impl Hooks {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

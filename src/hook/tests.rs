@@ -33,6 +33,9 @@ mod answers;
 mod life;
 mod measure;
 mod restart;
+mod tap;
+
+pub(crate) use tap::{Tap, tapped};
 
 /// Longer than anything here takes; a test that needs it has failed.
 const PATIENCE: Duration = Duration::from_secs(60);

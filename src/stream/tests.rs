@@ -6,3 +6,4 @@ mod crowd;
 mod heartbeat;
 mod mailbox;
 mod passing;
+mod simulation;

@@ -1,7 +1,7 @@
 //! Heartbeats of our own (rules 2 and 3): when one is due and where it may go.
 
 use super::policy::{PingPolicy, Policy, When};
-use super::{Heart, Kind, Place, Time, draw, nanos};
+use super::{Fin, Heart, Kind, Place, Time, draw, nanos};
 use crate::proto::cause::End;
 
 /// Pings to the upstream have no jitter of their own in the configuration; this is the default of those to the client.
@@ -46,7 +46,8 @@ impl Heart {
     /// When the next ping to `to` is due by its clock, and the interval in nanoseconds; `None`: not until something happens.
     fn ping_due(&self, to: End, policy: &Policy) -> Option<(Time, u64)> {
         let side = self.side(to);
-        if side.queued || self.half_closed_by(to) {
+        // A FIN of `to` ends its pings (rule 9), and after one of the other end nothing more can be written to `to`.
+        if side.queued || self.fin != Fin::Neither {
             return None;
         }
         let (ping, limit) = match to {

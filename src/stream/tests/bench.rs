@@ -29,7 +29,7 @@ use crate::stream::live::Live;
 use crate::stream::{Terms, identity, relay, scanners};
 use crate::worker::{Command, Home, Worker};
 
-const NEEDS: Needs = Needs {
+pub(super) const NEEDS: Needs = Needs {
     workers: 1,
     listeners: 1,
     hooks: 0,
@@ -202,7 +202,7 @@ impl Stage {
     }
 }
 
-fn opening(listener: &config::Listener) -> Opening {
+pub(super) fn opening(listener: &config::Listener) -> Opening {
     Opening {
         listener: Arc::clone(&listener.name),
         protocol: listener.protocol.as_str(),

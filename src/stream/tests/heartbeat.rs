@@ -365,3 +365,24 @@ fn an_admin_or_a_drain_ends_the_stream_with_its_code() {
         assert_eq!(bench.reason().await, "drain");
     });
 }
+
+/// A heartbeat after the FIN that was passed on would break the client's connection: it may still be sending.
+#[test]
+fn a_client_whose_app_has_ended_its_side_is_asked_no_more() {
+    in_virtual_time(async {
+        let mut bench = Setup {
+            keys: "framing: line,",
+            ..Setup::tcp("{ ping: { interval: 10s, data: \"beat\\n\" }, half_close_limit: off }")
+        }
+        .open();
+        assert_eq!(bench.client.read(5).await, b"beat\n");
+        bench.app.fin().await;
+        assert_eq!(bench.client.rest().await, b"");
+        sleep(seconds(60)).await;
+        assert!(bench.is_open());
+        bench.client.send(b"the rest of it\n").await;
+        assert_eq!(bench.app.read(15).await, b"the rest of it\n");
+        bench.client.fin().await;
+        assert_eq!(bench.reason().await, "upstream_close");
+    });
+}

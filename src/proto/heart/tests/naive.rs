@@ -429,7 +429,10 @@ impl Naive {
         let last = |mine: &dyn Fn(&Op) -> bool| self.history.iter().rposition(|(_, op)| mine(op));
         let sent = |op: &Op| matches!(op, Op::Sent(end, _) if *end == to);
         let queued = last(&|op| *op == Op::Queued(to)) > last(&sent);
-        if self.fin(to) || queued || raw_client && self.is_blocked(Client) {
+        if End::BOTH.iter().any(|end| self.fin(*end))
+            || queued
+            || raw_client && self.is_blocked(Client)
+        {
             return None;
         }
         let nanos = interval.as_nanos() as u64;

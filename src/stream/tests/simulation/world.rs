@@ -1,0 +1,399 @@
+//! The world of one seed: a worker with a listener and streams, and the time in which everything happens.
+//!
+//! The world acts at even milliseconds and looks whether all is well at odd ones, when everybody has had a turn.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use uuid::Uuid;
+
+use super::ask::Ask;
+use super::books::Books;
+use super::peer::Peer;
+use super::pipe::{NEVER, Pipe};
+use super::plan::Plan;
+use super::side::Side;
+use super::trace::{Ms, Trace, What};
+use crate::config;
+use crate::health::Health;
+use crate::hook::HookMetrics;
+use crate::hook::tests::tapped;
+use crate::listener::{Capacity, Listener, Loaded, Local};
+use crate::metrics::Metrics;
+use crate::proto::cause::{End, Reason};
+use crate::proto::upgrade::Agreed;
+use crate::registry::{Entry, Identity};
+use crate::server::Shared;
+use crate::stream::live::Live;
+use crate::stream::tests::bench::{NEEDS, opening};
+use crate::stream::{Terms, identity, relay, scanners};
+use crate::worker::{Command, Home, Worker};
+
+/// How long `drain.spread` is here.
+const SPREAD: Duration = Duration::from_secs(10);
+
+/// Turns of the world after which it is wound up: enough for any story, and few enough for many.
+const TURNS: usize = 4000;
+
+pub(super) struct World {
+    pub(super) plan: Plan,
+    began: Instant,
+    news: Rc<Notify>,
+    pub(super) worker: Rc<Worker>,
+    pub(super) listener: Arc<Listener>,
+    local: Rc<Local>,
+    config: Arc<config::Listener>,
+    pub(super) books: Rc<RefCell<Books>>,
+    pub(super) streams: Vec<Stream>,
+    next: Ms,
+    pub(super) drains: Option<Ms>,
+    wound_up: bool,
+}
+
+pub(super) struct Stream {
+    pub(super) id: Uuid,
+    pub(super) home: Home,
+    pub(super) trace: Rc<Trace>,
+    pub(super) pipes: [Rc<RefCell<Pipe>>; 2],
+    pub(super) peers: [Peer; 2],
+    pub(super) asks: Vec<Ask>,
+    pub(super) ended: Rc<Cell<Option<Ms>>>,
+    /// What its scanner takes for an answer.
+    pub(super) reply: Option<Vec<u8>>,
+    task: JoinHandle<()>,
+}
+
+impl World {
+    /// Makes everything that a seed lays down, with its first stream.
+    pub(super) fn new(seed: u64) -> Self {
+        let mut plan = Plan::new(seed);
+        let (listener, config) = plan.listener();
+        let metrics = Arc::new(Metrics::new());
+        let hook_metrics = HookMetrics::register(metrics.registry());
+        let runtime = tokio::runtime::Handle::current();
+        let (hooks, tap) = tapped(&config.hooks, hook_metrics, &runtime).unwrap();
+        let shared = Shared::new(
+            Arc::clone(&metrics),
+            Arc::new(Health::new(1)),
+            hooks,
+            &config.drain,
+            Capacity::new(1 << 20, NEEDS),
+        );
+        let loaded = Loaded::read(&listener).unwrap();
+        let capacity = Arc::clone(shared.capacity());
+        let shared_listener = Listener::new(loaded, SPREAD, metrics.listener("main"), capacity);
+        let shared_listener = Arc::new(shared_listener.unwrap());
+        let worker = Worker::new(0, shared);
+        *worker.random() = SmallRng::seed_from_u64(seed ^ 0x5eed);
+        let local = worker.local(&shared_listener);
+        let mut books = Books::new(tap);
+        books.strangers = !listener.identity.is_empty();
+        let mut world = Self {
+            plan,
+            began: Instant::now(),
+            news: Rc::default(),
+            worker,
+            listener: shared_listener,
+            local,
+            config: listener,
+            books: Rc::new(RefCell::new(books)),
+            streams: Vec::new(),
+            next: 2,
+            drains: None,
+            wound_up: false,
+        };
+        world.open();
+        world
+    }
+
+    pub(super) fn now(&self) -> Ms {
+        self.began.elapsed().as_millis() as Ms
+    }
+
+    fn instant(&self, at: Ms) -> Instant {
+        self.began + Duration::from_millis(at)
+    }
+
+    /// Opens a stream, as `Attempt::relay` does.
+    pub(super) fn open(&mut self) {
+        let id = Uuid::now_v7();
+        let home = self.worker.settle(id);
+        let entry = Entry::new(id, home, opening(&self.config), Identity::default());
+        let permit = self.listener.permit(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let (local, worker) = (Rc::clone(&self.local), Rc::clone(&self.worker));
+        let live = Live::enter(entry, local, worker, permit);
+        let registry = Arc::clone(&self.worker.shared.registry);
+        let trace = Trace::new(self.began, id, registry, Rc::clone(&self.news));
+        self.books.borrow_mut().follow(id, &trace);
+        let policy = self.listener.terms.load().policy.clone();
+        trace.note(What::Limits(Rc::new(policy)));
+        let mut peers = End::BOTH.map(|end| {
+            let (nature, random) = self.plan.nature();
+            let author = self.plan.author(end, nature.room);
+            let pipe = Pipe::new(end, nature, Rc::clone(&trace), random);
+            let temper = self.plan.temper(end);
+            Peer::new(author, temper, Rc::new(RefCell::new(pipe)), self.now())
+        });
+        let pipes = [Rc::clone(&peers[0].pipe), Rc::clone(&peers[1].pipe)];
+        let [client, app] = [Side(Rc::clone(&pipes[0])), Side(Rc::clone(&pipes[1]))];
+        let ahead = peers.each_mut().map(|peer| {
+            if self.plan.random.random_bool(0.2) {
+                peer.ahead()
+            } else {
+                Vec::new()
+            }
+        });
+        let (kind, scanners) = scanners(&self.config, &Agreed::default());
+        let mut relay = relay::Relay::new(client, app, scanners, kind, live);
+        if identity::awaits_first_message(&self.config.identity, &Identity::default()) {
+            relay = relay.awaiting_first_message();
+        }
+        let mut relay = Box::pin(relay.run(ahead.map(Bytes::from)));
+        let ended = Rc::new(Cell::new(None));
+        let (books, note) = (Rc::clone(&self.books), Rc::clone(&ended));
+        let watched = Rc::clone(&trace);
+        let task = tokio::task::spawn_local(async move {
+            poll_fn(|cx| {
+                let turn = relay.as_mut().poll(cx);
+                books.borrow_mut().read();
+                watched.look();
+                turn
+            })
+            .await;
+            drop(relay);
+            note.set(Some(watched.now()));
+            watched.news.notify_one();
+        });
+        let reply = self.config.ping_reply.is_some();
+        self.streams.push(Stream {
+            id,
+            home,
+            trace,
+            pipes,
+            peers,
+            asks: Vec::new(),
+            ended,
+            reply: self.plan.reply.clone().filter(|_| reply),
+            task,
+        });
+    }
+
+    /// Runs the world to its end.
+    pub(super) async fn run(&mut self) {
+        let mut turns = 0;
+        loop {
+            let now = self.now();
+            turns += 1;
+            if turns == TURNS || now >= self.plan.horizon {
+                self.wind_up();
+            }
+            self.turn(now);
+            self.meddle(now).await;
+            sleep_until(self.instant(self.now() | 1)).await;
+            self.check();
+            if self.wound_up
+                && self
+                    .streams
+                    .iter()
+                    .all(|stream| stream.ended.get().is_some())
+            {
+                break;
+            }
+            if turns == 2 * TURNS {
+                // A long story: its farewells need not be as long.
+                let peers = self.streams.iter_mut().flat_map(|stream| &mut stream.peers);
+                peers.for_each(Peer::give_up);
+            }
+            assert!(turns < 4 * TURNS, "the world does not end");
+            let next = self.next();
+            assert!(next < NEVER, "nobody does anything any more");
+            let _ = timeout_at(self.instant(next), self.news.notified()).await;
+            let even = self.now().next_multiple_of(2);
+            sleep_until(self.instant(even)).await;
+        }
+        self.leave().await;
+    }
+
+    /// Everybody but the proxy does what is due.
+    fn turn(&mut self, now: Ms) {
+        for stream in &mut self.streams {
+            for pipe in &stream.pipes {
+                pipe.borrow_mut().deliver(now, false);
+            }
+            for peer in &mut stream.peers {
+                peer.turn(now);
+            }
+            for ask in &mut stream.asks {
+                ask.turn(now);
+            }
+        }
+    }
+
+    fn next(&self) -> Ms {
+        let now = self.now();
+        let mut next = if self.wound_up {
+            // Whoever is left has a limit that ends it.
+            now + 60_000
+        } else {
+            self.next.min(self.plan.horizon)
+        };
+        for stream in &self.streams {
+            if stream.ended.get().is_some() {
+                continue;
+            }
+            let pipes = stream.pipes.iter();
+            next = pipes
+                .filter_map(|pipe| pipe.borrow().next())
+                .fold(next, Ms::min);
+            let peers = stream.peers.iter().map(|peer| peer.next(now));
+            next = peers.fold(next, Ms::min);
+            next = stream
+                .asks
+                .iter()
+                .map(|ask| ask.next(now))
+                .fold(next, Ms::min);
+        }
+        next.max(now)
+    }
+
+    /// Something happens from outside: the API, an operator, the machine.
+    async fn meddle(&mut self, now: Ms) {
+        if self.wound_up || now < self.next {
+            return;
+        }
+        let pause = match self.plan.random.random_range(0..3) {
+            0 => self.plan.random.random_range(0..3000),
+            _ => self.plan.random.random_range(0..self.plan.horizon / 4),
+        };
+        self.next = (now + 2 + pause).next_multiple_of(2);
+        if self.streams.len() < self.plan.streams && self.drains.is_none() {
+            self.open();
+        }
+        let meddles = self.plan.meddles;
+        if !self.plan.random.random_bool(meddles) {
+            return;
+        }
+        let place = self.plan.random.random_range(0..self.streams.len());
+        match self.plan.random.random_range(0..40) {
+            0..10 => self.send(place, now),
+            10..18 => self.ping(place, now),
+            18..22 => self.bind(place),
+            22..27 => self.reload(),
+            27..31 => self.pause().await,
+            31..36 => {
+                let end = self.plan.random.random_range(0..2);
+                let lasts = self.plan.random.random_range(0..200_000);
+                let until = Ms::next_multiple_of(now + lasts, 2);
+                self.streams[place].pipes[end].borrow_mut().go_dark(until);
+            }
+            36..38 => self.cut(place, now),
+            38 => self.drain(place),
+            _ => {}
+        }
+    }
+
+    /// The limits are replaced.
+    fn reload(&mut self) {
+        let (listener, _) = self.plan.listener();
+        self.config = listener;
+        let terms = Terms::new(&self.config, SPREAD);
+        let policy = Rc::new(terms.policy.clone());
+        self.listener.terms.store(Arc::new(terms));
+        for stream in &self.streams {
+            stream.trace.note(What::Limits(Rc::clone(&policy)));
+        }
+        self.worker.policies_changed();
+    }
+
+    /// The process stands still, and the others with it; what is under way arrives all the same.
+    async fn pause(&mut self) {
+        let by = self.plan.random.random_range(1001..100_000);
+        let by = Ms::next_multiple_of(by, 2);
+        let silently = self.plan.random.random_bool(0.5);
+        for stream in &self.streams {
+            if silently {
+                for pipe in &stream.pipes {
+                    pipe.borrow_mut().deliver(self.now() + by, true);
+                }
+            }
+            stream.trace.note(What::Paused { by });
+        }
+        tokio::time::advance(Duration::from_millis(by)).await;
+        for pipe in self.streams.iter().flat_map(|stream| &stream.pipes) {
+            pipe.borrow_mut().report();
+        }
+    }
+
+    fn drain(&mut self, place: usize) {
+        let now = self.now();
+        self.drains.get_or_insert(now);
+        self.worker.shared.health.start_draining();
+        let Stream { home, id, .. } = self.streams[place];
+        let cause = self.worker.shared.drain_cause();
+        self.worker.command(home.slot, id, Command::Close(cause));
+    }
+
+    /// Whatever is open is closed, one way or the other.
+    fn wind_up(&mut self) {
+        if self.wound_up {
+            return;
+        }
+        self.wound_up = true;
+        let now = self.now();
+        for place in 0..self.streams.len() {
+            if self.streams[place].trace.over().is_none() {
+                self.cut(place, now);
+            }
+        }
+    }
+
+    /// What must hold whenever everybody has had a turn.
+    fn check(&self) {
+        let ended = self
+            .streams
+            .iter()
+            .filter(|stream| stream.ended.get().is_some());
+        let mut books = self.books.borrow_mut();
+        books.read();
+        books.check(&self.worker, &self.listener, ended.count());
+        for stream in &self.streams {
+            stream.trace.look();
+            if stream.trace.over().is_none() {
+                let [client, app] = &stream.pipes;
+                client.borrow().check(&app.borrow());
+                app.borrow().check(&client.borrow());
+            }
+        }
+    }
+
+    /// Nothing is left: no task, no answer that is owed.
+    async fn leave(&mut self) {
+        for stream in &mut self.streams {
+            (&mut stream.task).await.unwrap();
+            let now = stream.trace.now();
+            stream.asks.iter_mut().for_each(|ask| ask.settle(now));
+        }
+        // The tick of the worker ends with its last stream.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        self.check();
+        let reasons = Reason::ALL.iter();
+        let counted: u64 = reasons
+            .map(|reason| self.listener.metrics.closed(*reason).get())
+            .sum();
+        assert_eq!(
+            counted,
+            self.streams.len() as u64,
+            "one cause for each stream"
+        );
+    }
+}
