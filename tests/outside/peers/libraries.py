@@ -8,6 +8,7 @@ KIND is aiohttp, tornado or websockets; as a client also curl (libcurl) or webso
 """
 
 import asyncio
+import contextlib
 import json
 import pathlib
 import sys
@@ -35,9 +36,14 @@ class Websockets:
         await self.socket.send(text)
 
     async def receive(self):
-        async for text in self.socket:
-            say(message=text)
-        return self.socket.close_code
+        from websockets.exceptions import ConnectionClosed
+
+        # An iteration takes only 1000 and 1001 for an end.
+        try:
+            while True:
+                say(message=await self.socket.recv())
+        except ConnectionClosed:
+            pass
 
     async def close(self):
         await self.socket.close(1000)
@@ -59,8 +65,6 @@ class Aiohttp:
     async def receive(self):
         async for got in self.socket:
             say(message=got.data)
-        await self.session.close()
-        return self.socket.close_code
 
     async def close(self):
         await self.socket.close()
@@ -81,13 +85,16 @@ class Tornado:
     async def receive(self):
         while (text := await self.socket.read_message()) is not None:
             say(message=text)
-        return self.socket.close_code
 
     async def close(self):
         self.socket.close(1000)
 
 
 class Curl:
+    """libcurl under `curl_ws_recv`, which writes the answer to a ping with the next frame that is sent: whoever only reads has to send something."""
+
+    FLUSH = 0.3
+
     @classmethod
     async def open(cls, url):
         from curl_cffi.requests import AsyncSession
@@ -95,7 +102,16 @@ class Curl:
         self = cls()
         self.session = AsyncSession()
         self.socket = await self.session.ws_connect(url)
+        self.flushing = asyncio.create_task(self.flush())
         return self
+
+    async def flush(self):
+        from curl_cffi.requests import WebSocketError
+
+        with contextlib.suppress(WebSocketError):
+            while True:
+                await asyncio.sleep(self.FLUSH)
+                await self.socket.ping(b"")
 
     async def send(self, text):
         await self.socket.send_str(text)
@@ -107,19 +123,23 @@ class Curl:
             while True:
                 say(message=await self.socket.recv_str())
         except WebSocketError:
-            return self.socket.close_code
+            self.flushing.cancel()
 
     async def close(self):
+        self.flushing.cancel()
         await self.socket.close(1000)
 
 
 class Websocat:
-    """The program, a line a message. It does not tell the code of a Close."""
+    """The program, a line a message."""
+
+    class socket:
+        close_code = None  # it does not tell
 
     @classmethod
     async def open(cls, url):
         self = cls()
-        command = [pathlib.Path(sys.executable).with_name("websocat"), "--text", "--buffer-size", str(LARGEST), url]
+        command = [pathlib.Path(sys.executable).with_name("websocat"), "--text", "--exit-on-eof", "--buffer-size", str(LARGEST), url]
         pipe = asyncio.subprocess.PIPE
         self.process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=LARGEST)
         # It says nothing about its opening: a message that comes back does.
@@ -134,8 +154,6 @@ class Websocat:
     async def receive(self):
         async for line in self.process.stdout:
             say(message=line.decode().rstrip("\n"))
-        # Else it goes on until it is to send something.
-        self.process.stdin.close()
         await self.process.wait()
 
     async def close(self):
@@ -157,10 +175,11 @@ async def client(kind, url):
         await peer.close()
 
     speaking = asyncio.create_task(speak())
-    say(end=await peer.receive())
-    # Its error is the test's to see, if it has one.
-    if speaking.done():
+    await peer.receive()
+    # Some stop receiving before their Close is answered.
+    if stdin.at_eof():
         await speaking
+    say(end=peer.socket.close_code)
 
 
 # --- apps -----------------------------------------------------------------------------------------------------------------
@@ -168,10 +187,12 @@ async def client(kind, url):
 
 async def websockets_app():
     from websockets.asyncio.server import serve
+    from websockets.exceptions import ConnectionClosed
 
     async def echo(socket):
-        async for message in socket:
-            await socket.send(message)
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await socket.send(await socket.recv())
         say(end=socket.close_code)
 
     async with serve(echo, "127.0.0.1", 0, ping_interval=None, max_size=None) as server:
