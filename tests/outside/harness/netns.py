@@ -102,7 +102,7 @@ class Network:
 
     def reset(self, name):
         """From now on every TCP packet from and to an outer host is answered by a reset."""
-        self._filter(name, "meta l4proto tcp counter reject with tcp reset")
+        self._filter(name, "\n tcp flags & rst == rst accept\n meta l4proto tcp counter reject with tcp reset")
 
     def heal(self, name):
         """Nothing of an outer host's packets is lost any more."""

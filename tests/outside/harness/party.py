@@ -6,6 +6,7 @@
     {"pace": SECONDS}                            the rest between two texts of a client, 0 for none at all; {"pace": …}
     {"report": true}                             {"open", "said", "wrong", "ended", "waiting"}: see `Party.report`
     {"leave": true}                              every client says goodbye; {"left": how many}
+    {"forget": true}                             what has ended is no longer reported; {"forget": true}
 
 wss and tls trust CA; raw clients speak lines, and answer the line PING with PONG.
 """
@@ -140,7 +141,6 @@ class Party:
     async def leave(self):
         leaving = [client for client in self.clients if not client.over]
         before = list(self.ended)
-        self.pace = 0
         await asyncio.gather(*(client.leave() for client in leaving))
         self.clients, self.ended = [], before
         return {"left": len(leaving)}
@@ -157,6 +157,9 @@ async def main():
             told = await party.open(asked["open"])
         elif "pace" in asked:
             party.pace = asked["pace"]
+            told = asked
+        elif "forget" in asked:
+            party.ended = []
             told = asked
         elif "leave" in asked:
             told = await party.leave()

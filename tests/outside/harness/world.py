@@ -57,6 +57,10 @@ class Party:
         assert not told["refused"], told
         return told["open"]
 
+    def forget(self):
+        """What has ended until now is not held against anybody."""
+        self.ask(forget=True)
+
     def report(self):
         told = self.ask(report=True)
         assert not told["wrong"], told["wrong"]
@@ -95,14 +99,16 @@ class Receiver:
 
 
 class World:
-    def __init__(self, directory, *, heartbeat=None, prefix=(), env=None, far_app=None, **top):
+    def __init__(self, directory, *, heartbeat=None, prefix=(), env=None, far_app=None, prepare=None, websockets=None, **top):
         self.directory, self.authority = directory, Authority(directory)
         self.heartbeat = {**HEARTBEAT, **(heartbeat or {})}
         self.prefix, self.env, self.top, self.far_app = prefix, env, top, far_app
+        self.prepare, self.websockets = prepare, websockets or {}
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
             self.net = stack.enter_context(Network("near", "far", "app"))
+            self.prepared = stack.enter_context(self.prepare(self)) if self.prepare else None
             self.near, self.far = self.party(stack, "near"), self.party(stack, "far")
             self.apps, self.app_ports = {}, {}
             for name in ("near", "far"):
@@ -147,7 +153,7 @@ class World:
                     "upstream": f"{'tcp' if raw else 'ws'}://{host}:{self.app_ports[app]}",
                     "connect_timeout": "2s",
                     "heartbeat": heartbeat,
-                    **({"framing": "line"} if raw else {}),
+                    **({"framing": "line"} if raw else self.websockets),
                     **({"tls": {"certificates": [{"cert": self.pair[0], "key": self.pair[1]}]}} if scheme in ("wss", "tls") else {}),
                 }
         hook = {"url": f"http://127.0.0.1:{self.receiver.port}/hook", "events": ["opened", "closed"], "secret_file": str(self.directory / "secret")}
