@@ -273,7 +273,7 @@ def test_thousands_of_opens_at_once(count, tmp_path):
     with World(tmp_path, heartbeat=patient, websockets={"answer_timeout": "2m", "limits": {"handshake_timeout": "2m"}}) as world:
         world.fill()
         at = world.net.gateway["far"], world.sidebeat.at("ws-near")[1]
-        burst = Burst(world.net.outer["far"], at, count)
+        burst = Burst(world.net.outer["far"], world.net.more_addresses("far", 16), at, count)
         with burst:
             print(f"{count} connections in {burst.seconds:.2f} s")
             until(burst.all_opened, 300, what="all are opened")

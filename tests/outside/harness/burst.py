@@ -9,6 +9,9 @@ import time
 
 from . import netns
 
+# Linux, and not in the module `socket` before Python 3.12.
+IP_BIND_ADDRESS_NO_PORT = 24
+
 HEAD = (
     b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
     b"Sec-WebSocket-Version: 13\r\n\r\n"
@@ -16,21 +19,29 @@ HEAD = (
 
 
 class Burst:
-    """Connections that have sent their opening; they are reset with the end of the block."""
+    """Connections that send their opening as soon as they stand; they are reset with the end of the block.
 
-    def __init__(self, namespace, at, count):
-        self.namespace, self.at, self.count = namespace, at, count
+    They come from several addresses: what a single one may have of the places for openings is limited.
+    """
+
+    def __init__(self, namespace, sources, at, count):
+        self.namespace, self.sources, self.at, self.count = namespace, sources, at, count
         self.opened, self.heads = 0, {}
+        self.selector = selectors.DefaultSelector()
 
     def __enter__(self):
-        self.began = time.monotonic()
         with netns.inside(self.namespace):
             self.sockets = [socket.socket() for _ in range(self.count)]
-        self.selector = selectors.DefaultSelector()
-        for sock in self.sockets:
+        for number, sock in enumerate(self.sockets):
             sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            sock.bind((self.sources[number % len(self.sources)], 0))
+        self.began = time.monotonic()
+        for number, sock in enumerate(self.sockets):
             assert sock.connect_ex(self.at) in (0, errno.EINPROGRESS)
             self.selector.register(sock, selectors.EVENT_WRITE)
+            if number % 50 == 0:
+                self.go_on(0)
         self.seconds = time.monotonic() - self.began
         return self
 
@@ -41,9 +52,9 @@ class Burst:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.close()
 
-    def all_opened(self):
-        """Goes on with whoever can; whether all have their 101."""
-        for key, _ in self.selector.select(0.02):
+    def go_on(self, within):
+        """Sends and reads what can be."""
+        for key, _ in self.selector.select(within):
             sock = key.fileobj
             if key.events == selectors.EVENT_WRITE:
                 sock.sendall(HEAD)
@@ -55,5 +66,9 @@ class Burst:
             if head.endswith(b"\r\n\r\n"):
                 self.selector.unregister(sock)
                 self.opened += 1
+
+    def all_opened(self):
+        """Whether all have their 101 by now."""
+        self.go_on(0.02)
         self.opened_after = time.monotonic() - self.began
         return self.opened == self.count

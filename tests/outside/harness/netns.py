@@ -77,6 +77,13 @@ class Network:
         for namespace in self._made:
             run("ip", "netns", "delete", namespace)
 
+    def more_addresses(self, name, count):
+        """Gives an outer host more addresses, and returns them."""
+        addresses = [f"{self.gateway[name].rpartition('.')[0]}.{number}" for number in range(10, 10 + count)]
+        for address in addresses:
+            run("ip", "-n", self.outer[name], "address", "add", f"{address}/24", "dev", "eth0")
+        return addresses
+
     def _filter(self, name, verdict):
         rules = f"""
             table ip vanish {{
