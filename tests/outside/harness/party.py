@@ -71,9 +71,12 @@ class Client:
         except (OSError, EOFError):
             how = "reset"
         self.over = True
-        self.party.ended.append({"scheme": self.scheme, "code": self.code, "how": how, "at": time.monotonic()})
+        self.ended(how)
         self.answer.put_nowait(None)
         self.writer.close()
+
+    def ended(self, how):
+        self.party.ended.append({"scheme": self.scheme, "code": self.code, "how": how})
 
     def hear(self, opcode, payload):
         if opcode == PING:
@@ -84,6 +87,9 @@ class Client:
         elif opcode != PONG:
             self.answer.put_nowait(payload)
 
+    def put(self, text):
+        self.writer.write(frame(TEXT, text, masked=True) if self.websocket else text + b"\n")
+
     async def talk(self):
         while not self.over:
             if not self.party.pace:
@@ -93,7 +99,7 @@ class Client:
             text = base64.b64encode(os.urandom(random.choice((6, 90, 93, 600, 20_000))))
             self.waiting_since = time.monotonic()
             with contextlib.suppress(ConnectionError):
-                self.writer.write(frame(TEXT, text, masked=True) if self.websocket else text + b"\n")
+                self.put(text)
                 await self.writer.drain()
             got = await self.answer.get()
             if got is None:
