@@ -27,7 +27,7 @@ class Tally:
     def __init__(self, ca):
         self.tls = ssl.create_default_context(cafile=ca)
         self.opened, self.failed, self.cut = collections.Counter(), collections.Counter(), collections.Counter()
-        self.wrong, self.silences, self.said, self.open = [], [], 0, 0
+        self.wrong, self.silences, self.said, self.open, self.lag = [], [], 0, 0, 0.0
         self.pace = 0.3
 
 
@@ -36,7 +36,6 @@ class Guest(Client):
 
     def __init__(self, party, scheme, reader, writer):
         self.way = random.choices(list(WAYS), WAYS.values())[0]
-        self.heard_last = time.monotonic()
         self.wanted = False
         party.opened[f"{scheme} {self.way}"] += 1
         party.open += 1
@@ -61,14 +60,16 @@ class Guest(Client):
                 await asyncio.sleep(random.uniform(2, 20))
                 await self.say()
             else:
+                # What it says last is heard after this and not before.
+                spoke = time.monotonic()
                 await self.say()
-                self.heard_last = time.monotonic()
                 # Nothing more; the limit of the proxy is what ends it.
                 await self.tasks[0]
-                self.party.silences.append(time.monotonic() - self.heard_last)
+                self.party.silences.append(time.monotonic() - spoke)
                 return
             self.wanted = True
             if self.way == "resets":
+                self.over = True
                 sock = self.writer.get_extra_info("socket")
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.writer.transport.abort()
@@ -113,7 +114,7 @@ async def main():
     over = asyncio.Event()
 
     def tell():
-        told = {key: getattr(tally, key) for key in ("opened", "failed", "cut", "wrong", "silences", "said", "open")}
+        told = {key: getattr(tally, key) for key in ("opened", "failed", "cut", "wrong", "silences", "said", "open", "lag")}
         print(json.dumps(told), flush=True)
         tally.silences = []
 
@@ -124,7 +125,14 @@ async def main():
             tell()
         over.set()
 
-    listening = asyncio.create_task(listen())
+    async def watch():
+        """How late this process itself is at worst."""
+        while True:
+            asked = time.monotonic()
+            await asyncio.sleep(0.1)
+            tally.lag = max(tally.lag, time.monotonic() - asked - 0.1)
+
+    listening, watching = asyncio.create_task(listen()), asyncio.create_task(watch())
     due = time.monotonic()
     while not over.is_set():
         due += random.expovariate(float(rate))
@@ -137,6 +145,7 @@ async def main():
     await listening
     while opening or tasks:
         await asyncio.wait([*opening, *tasks])
+    watching.cancel()
     tell()
 
 

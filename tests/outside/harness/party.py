@@ -79,11 +79,13 @@ class Client:
         self.party.ended.append({"scheme": self.scheme, "code": self.code, "how": how})
 
     def hear(self, opcode, payload):
-        if opcode == PING:
-            self.writer.write(frame(PONG, payload, masked=True) if self.websocket else b"PONG\n")
-        elif opcode == CLOSE:
+        if opcode == CLOSE:
             self.code = int.from_bytes(payload[:2]) or None
-            self.writer.write(frame(CLOSE, payload[:2], masked=True))
+        if opcode in (CLOSE, PING):
+            # Behind a goodbye nothing more is said.
+            if not self.over:
+                answer = frame(CLOSE, payload[:2], masked=True) if opcode == CLOSE else frame(PONG, payload, masked=True)
+                self.writer.write(answer if self.websocket else b"PONG\n")
         elif opcode != PONG:
             self.answer.put_nowait(payload)
 
