@@ -9,14 +9,13 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
 import yaml
 
 from harness.clients import NODE
-from harness.peer import Process
+from harness.peer import Process, Telling
 from harness.sidebeat import ROOT, Sidebeat, binary
 from harness.tap import Tap
 from harness.wait import until
@@ -40,25 +39,6 @@ def profile(name, *, listeners=None, **variables):
 
 def program(name, *arguments):
     return Process("node", ROOT / "tests/outside/profiles" / name, *arguments, env=NODE)
-
-
-class Telling:
-    """What a process says, read by a thread."""
-
-    def __init__(self, process):
-        self.process, self.told = process, []
-        self.thread = threading.Thread(target=self.read, daemon=True)
-        self.thread.start()
-
-    def read(self):
-        for line in self.process.process.stdout:
-            self.told.append(json.loads(line))
-
-    def has(self, within=15.0, **what):
-        until(lambda: what in self.told, within, what=f"{what} (told {self.told[-20:]})")
-
-    def count(self, **what):
-        return sum(told == what for told in self.told)
 
 
 def is_alive(sidebeat, process, text):

@@ -1,4 +1,7 @@
-"""A receiver of close hooks that checks what every receiver should: signature, media type, known event."""
+"""A receiver of close hooks that checks what every receiver should: signature, media type, known event.
+
+    python -m harness.hooks [PORT]      prints {"port": …}, then {"event": …} or {"fault": …} for each request before it is answered
+"""
 
 import base64
 import collections
@@ -6,6 +9,7 @@ import hashlib
 import hmac
 import http.server
 import json
+import sys
 import threading
 import time
 
@@ -35,7 +39,7 @@ class Hooks:
                 except AssertionError as error:
                     hooks.faults.append(str(error))
                     status = 400
-                hooks.events.append(Received(at, json.loads(body)))
+                hooks.arrived(Received(at, json.loads(body)), status)
                 self.send_response(status)
                 self.send_header("content-length", "0")
                 self.end_headers()
@@ -58,6 +62,10 @@ class Hooks:
         self.server.server_close()
         if kind is None:
             assert not self.faults, self.faults
+
+    def arrived(self, received, status):
+        """Called of each request before it is answered."""
+        self.events.append(received)
 
     @property
     def url(self):
@@ -86,3 +94,19 @@ class Hooks:
 
         until(lambda: len(closed()) >= count, within, what=f"{count} closed hooks (got {[got.event for got in self.events]})")
         return closed()
+
+
+class Printing(Hooks):
+    """A receiver in a process of its own."""
+
+    def arrived(self, received, status):
+        say = {"event": received.event} if status < 300 else {"fault": self.faults[-1:]}
+        # One write: several requests are served at once.
+        sys.stdout.write(json.dumps(say) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    with Printing(port=int(sys.argv[1]) if len(sys.argv) > 1 else 0) as printing:
+        print(json.dumps({"port": printing.server.server_address[1]}), flush=True)
+        threading.Event().wait()

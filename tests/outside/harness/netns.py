@@ -77,6 +77,13 @@ class Network:
         for namespace in self._made:
             run("ip", "netns", "delete", namespace)
 
+    def more_addresses(self, name, count):
+        """Gives an outer host more addresses, and returns them."""
+        addresses = [f"{self.gateway[name].rpartition('.')[0]}.{number}" for number in range(10, 10 + count)]
+        for address in addresses:
+            run("ip", "-n", self.outer[name], "address", "add", f"{address}/24", "dev", "eth0")
+        return addresses
+
     def _filter(self, name, verdict):
         rules = f"""
             table ip vanish {{
@@ -99,6 +106,19 @@ class Network:
     def lose(self, name, percent):
         """From now on this share of the packets from and to an outer host is lost."""
         self._filter(name, f"\n numgen random mod 100 < {percent} counter drop")
+
+    def reset(self, name):
+        """From now on every TCP packet from and to an outer host is answered by a reset."""
+        self._filter(name, "\n tcp flags & rst == rst accept\n meta l4proto tcp counter reject with tcp reset")
+
+    def heal(self, name):
+        """Nothing of an outer host's packets is lost any more."""
+        run("ip", "netns", "exec", self.outer[name], "nft", "delete", "table", "ip", "vanish")
+
+    def mtu(self, name, size):
+        """From now on no larger packet passes between an outer host and the middle."""
+        run("ip", "-n", self.middle, "link", "set", f"v{list(self.outer).index(name) + 1}", "mtu", str(size))
+        run("ip", "-n", self.outer[name], "link", "set", "eth0", "mtu", str(size))
 
     def dropped(self, name):
         """How many packets the filter of an outer host has dropped."""

@@ -111,6 +111,25 @@ class Process:
             until(lambda: all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks.iterdir()), 10)
 
 
+class Telling:
+    """What a process says, read by a thread."""
+
+    def __init__(self, process):
+        self.process, self.told = process, []
+        self.thread = threading.Thread(target=self.read, daemon=True)
+        self.thread.start()
+
+    def read(self):
+        for line in self.process.process.stdout:
+            self.told.append(json.loads(line))
+
+    def has(self, within=15.0, **what):
+        until(lambda: what in self.told, within, what=f"{what} (told {self.told[-20:]})")
+
+    def count(self, **what):
+        return sum(told == what for told in self.told)
+
+
 class Peer(Process):
     """A client or an app of this module as such a process."""
 

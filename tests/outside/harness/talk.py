@@ -1,18 +1,36 @@
 """Streams that talk without a pause, raw or WebSocket, and an app that says everything back.
 
-    python -m harness.talk        prints {"port": …}; a connection that begins with GET is a WebSocket, any other is raw
+    python -m harness.talk [HOST [PORT]]    prints {"port": …}; a connection that begins with GET is a WebSocket, any other is raw
 """
 
 import asyncio
 import contextlib
 import json
 import random
+import sys
 
 from .crowd import Member
-from .wire import Head, accept_of
+from .wire import CLOSE, PING, PONG, Head, accept_of, frame, mask
 
 # The mask 0 leaves a payload as it is (RFC 6455 5.3), and a length of two bytes is the only one that is used.
 CLIENT_HEAD, APP_HEAD = b"\x82\xfe%b\0\0\0\0", b"\x82\x7e%b"
+
+
+def frames(buffer):
+    """The whole frames at the beginning of a buffer as (opcode, first byte, payload), and what is left of it."""
+    found = []
+    while len(buffer) >= 2:
+        at, size, masked = 2, buffer[1] & 0x7F, buffer[1] & 0x80
+        if size >= 126:
+            at = 4 if size == 126 else 10
+            size = int.from_bytes(buffer[2:at])
+        end = at + size + (4 if masked else 0)
+        if len(buffer) < max(end, at):
+            break
+        payload = mask(buffer[at + 4 : end], buffer[at : at + 4]) if masked else buffer[at:end]
+        found.append((buffer[0] & 15, buffer[0], payload))
+        buffer = buffer[end:]
+    return found, buffer
 
 
 class Echo(asyncio.Protocol):
@@ -34,15 +52,16 @@ class Echo(asyncio.Protocol):
         if self.speaks == "raw":
             self.transport.write(self.buffer)
             self.buffer = b""
-        while self.speaks == "ws" and len(self.buffer) >= 8:
-            if self.buffer[0] == 0x88:
-                self.transport.close()
-                return
-            size = int.from_bytes(self.buffer[2:4])
-            if len(self.buffer) < 8 + size:
-                return
-            self.transport.write(APP_HEAD % self.buffer[2:4] + self.buffer[8 : 8 + size])
-            self.buffer = self.buffer[8 + size :]
+        if self.speaks == "ws":
+            found, self.buffer = frames(self.buffer)
+            for opcode, first, payload in found:
+                if opcode == PING:
+                    self.transport.write(frame(PONG, payload, masked=False))
+                elif opcode != PONG:
+                    self.transport.write(frame(opcode, payload, masked=False, fin=bool(first & 0x80)))
+                if opcode == CLOSE:
+                    self.transport.close()
+                    return
 
 
 class Talker:
@@ -94,11 +113,11 @@ class Talker:
             await self.writer.wait_closed()
 
 
-async def app():
-    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0, backlog=4096)
+async def app(host="127.0.0.1", port=0):
+    server = await asyncio.get_running_loop().create_server(Echo, host, int(port), backlog=4096)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(app())
+    asyncio.run(app(*sys.argv[1:]))

@@ -1,7 +1,7 @@
 // node mqtt.js app                 Aedes as a broker over TCP and WebSocket that leaves the keep-alive to others: prints {"tcp": …, "ws": …},
 //                                  then {"ping": CLIENT} for each PINGREQ and {"gone": CLIENT}
 // node mqtt.js client URL SECONDS  MQTT.js with this keep-alive: prints {"open": true}, {"message": …}, {"end": true}; publishes each line
-//                                  of stdin to a topic that it has subscribed to
+//                                  of stdin to a topic that it has subscribed to, and disconnects at its end
 "use strict";
 
 const net = require("node:net");
@@ -31,5 +31,7 @@ if (role === "app") {
   client.on("message", (_, payload) => say({ message: payload.toString() }));
   client.on("error", (error) => say({ error: error.message }));
   client.on("close", () => say({ end: true }));
-  readline.createInterface({ input: process.stdin }).on("line", (text) => client.publish("talk", text));
+  const lines = readline.createInterface({ input: process.stdin });
+  lines.on("line", (text) => client.publish("talk", text));
+  lines.on("close", () => client.end());
 }
