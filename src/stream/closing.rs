@@ -7,8 +7,7 @@
 //! ```
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -22,57 +21,17 @@ use crate::proto::heart::{Kind, Time};
 use crate::proto::websocket;
 use crate::registry::record::Evidence;
 
+mod rest;
+mod sides;
+
+pub(super) use sides::{Ending, Reading, Writing};
+
 /// What a peer may still send after its last useful byte.
 const DISCARD: usize = 1024 * 1024;
 
 /// How long the offender of a violation still gets what the other side says. An app answers what was right before the
 /// violation, and alone it would have been heard: without this, Autobahn's cases 3.* and 4.* see a lost answer.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// What is done with the bytes of a side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reading {
-    /// They pass to the other side.
-    Passing,
-    /// They are forgotten until its FIN; at most `left` of them.
-    Discarding { left: usize },
-    /// FIN was seen, or the side is gone.
-    Ended,
-}
-
-/// What a side still gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Writing {
-    /// The bytes of the other side.
-    Passing,
-    /// The rest of the frame under way, then a Close and FIN.
-    Finishing,
-    /// What waits in its outbox, then the end.
-    Ending(Ending),
-    /// Nothing more.
-    Ended,
-}
-
-/// How a side is told that nothing more comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// FIN; TLS: close_notify, then FIN.
-    Fin,
-    /// Reset: raw TCP whose other side was reset.
-    Reset,
-}
-
-impl Ending {
-    pub(super) fn finish<T: Io>(self, to: &mut T, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Fin => Pin::new(to).poll_shutdown(cx),
-            Self::Reset => {
-                to.reset();
-                Poll::Ready(Ok(()))
-            }
-        }
-    }
-}
 
 /// A stream whose cause is fixed.
 #[derive(Debug)]
@@ -334,21 +293,6 @@ impl<C: Io, U: Io> Relay<C, U> {
         }
     }
 
-    /// The other side said nothing final in time: what it is saying may end with its frame.
-    fn cut_short(&mut self, to: End, cx: &mut Context<'_>) {
-        self.finish(to.other());
-        cx.waker().wake_by_ref();
-        if self.writing[to as usize] != Writing::Finishing {
-            return;
-        }
-        if self.edge(to) == Edge::Inside {
-            self.wish(to, Some(Wish::Stop));
-        } else {
-            self.forget(to.other());
-            self.send_close(to, cx);
-        }
-    }
-
     /// Raw TCP: a FIN is passed on behind what came before it.
     fn half_close(&mut self, from: End, cx: &mut Context<'_>, now: Time) {
         let to = from.other();
@@ -398,68 +342,6 @@ impl<C: Io, U: Io> Relay<C, U> {
         }
     }
 
-    /// Ready when both sides are done, or when their time is up and what was not done has been reset.
-    pub(super) fn rest(&mut self, cx: &mut Context<'_>, now: Time) -> Poll<()> {
-        if let Some(closing) = &mut self.closing
-            && let Some((offender, _)) = closing.last_words.take_if(|(_, until)| *until <= now)
-        {
-            self.cut_short(offender, cx);
-        }
-        self.note_written(now);
-        let late = self
-            .closing
-            .as_ref()
-            .is_none_or(|closing| closing.until <= now);
-        if late && !self.ended() {
-            self.reset_unfinished();
-        }
-        if late || self.ended() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    }
-
-    /// Whether nothing is left to be done for either side.
-    fn ended(&self) -> bool {
-        End::BOTH.iter().all(|&end| {
-            let (reading, writing) = (self.reading[end as usize], self.writing[end as usize]);
-            reading == Reading::Ended && writing == Writing::Ended
-        })
-    }
-
-    /// `close_timeout` for the answer of a peer starts when the Close it answers is written out.
-    fn note_written(&mut self, now: Time) {
-        let until = self.close_deadline(now);
-        let Some(awaited) = self.closing.as_ref().and_then(|closing| closing.awaited) else {
-            return;
-        };
-        if !self.outbox(awaited).waits()
-            && let Some(closing) = &mut self.closing
-        {
-            closing.awaited = None;
-            closing.until = until;
-        }
-    }
-
-    /// Time is up: what has not ended by itself is reset.
-    fn reset_unfinished(&mut self) {
-        for end in End::BOTH {
-            let done = self.reading[end as usize] == Reading::Ended
-                && self.writing[end as usize] == Writing::Ended;
-            if !done {
-                self.reset(end);
-            }
-        }
-    }
-
-    fn reset(&self, end: End) {
-        match end {
-            End::Client => self.client.reset(),
-            End::Upstream => self.upstream.reset(),
-        }
-    }
-
     fn close_deadline(&self, now: Time) -> Time {
         Time(
             now.0
@@ -485,16 +367,6 @@ impl<C: Io, U: Io> Relay<C, U> {
         match to {
             End::Client => self.down.wish(wish),
             End::Upstream => self.up.wish(wish),
-        }
-    }
-}
-
-impl Writing {
-    /// The same side on its way to its end, unless it is there or further already.
-    fn then(self, how: Ending) -> Self {
-        match self {
-            Self::Passing | Self::Finishing => Self::Ending(how),
-            Self::Ending(_) | Self::Ended => self,
         }
     }
 }

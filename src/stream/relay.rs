@@ -15,68 +15,23 @@ use super::closing::{Closing, Ending, Reading, Writing};
 use super::first_message::FirstMessage;
 use super::live::Live;
 use super::mailbox::Mailbox;
-use super::pump::{Beat, Pump, Step, Stop, Tally, Turn, Wish};
-use crate::config::{self, Protocol};
+use super::pump::{Pump, Step, Stop, Tally, Turn};
 use crate::net::leg::Io;
-use crate::proto::cause::{Cause, End, Reason};
-use crate::proto::framing::{Edge, Scanner};
-use crate::proto::heart::{Heart, IdleCounts, Kind, Mode, Place, Policy, Time, Verdict};
-use crate::worker::{Command, Manner, Message, Refusal};
+use crate::proto::cause::End;
+use crate::proto::framing::Scanner;
+use crate::proto::heart::{Heart, Kind, Time};
+
+mod orders;
+mod terms;
+mod verdict;
+
+pub use terms::Terms;
 
 /// Reads of each side in one turn before the other streams of the worker get theirs.
 const BUDGET: usize = 16;
 
 /// A sleep that nobody waits for: far enough to cost nothing, near enough for the timer wheel.
 const NEVER: Duration = Duration::from_secs(86_400 * 365);
-
-/// The limits of a listener as open streams use them; a reload replaces them as a whole.
-#[derive(Debug)]
-pub struct Terms {
-    /// The heartbeat rules.
-    pub policy: Policy,
-    /// `ping.data`, ready for the wire.
-    pub(crate) beat: Option<Beat>,
-    /// How long a reload spreads the ends of streams beyond a lowered `max_age`.
-    pub spread: Duration,
-    /// The client's idle limit is the only deadline that can come nearer or go further by what is heard.
-    simple: bool,
-}
-
-impl Terms {
-    /// The limits of `config`; `spread` is `drain.spread`.
-    pub fn new(config: &config::Listener, spread: Duration) -> Self {
-        let websocket = matches!(config.protocol, Protocol::Ws | Protocol::Wss);
-        let beat = config.ping_data.as_ref();
-        Self {
-            beat: beat.map(|data| Beat::new(data, websocket)),
-            ..Self::of(config.heartbeat.clone(), spread)
-        }
-    }
-
-    /// Limits without an application heartbeat.
-    pub(crate) fn of(policy: Policy, spread: Duration) -> Self {
-        let simple = is_simple(&policy);
-        Self {
-            policy,
-            beat: None,
-            spread,
-            simple,
-        }
-    }
-}
-
-fn is_simple(policy: &Policy) -> bool {
-    let others = [
-        policy.quiet_limit,
-        policy.upstream_idle_limit,
-        policy.first_message_limit,
-        policy.max_age,
-    ];
-    policy.mode == Mode::Enforce
-        && policy.idle_counts == IdleCounts::Traffic
-        && policy.upstream_ping.is_none()
-        && others.iter().all(Option::is_none)
-}
 
 /// An open stream: two byte pipes and one clock.
 pub(super) struct Relay<C, U> {
@@ -227,86 +182,6 @@ impl<C: Io, U: Io> Relay<C, U> {
         sleep.poll(cx)
     }
 
-    fn obey(&mut self, cx: &mut Context<'_>, now: Time) {
-        for command in self.live.worker.commands(self.live.entry.home) {
-            match command {
-                Command::Close(cause) => {
-                    if self.closing.is_none() {
-                        self.end(cause, None, cx, now);
-                    }
-                }
-                Command::Cut {
-                    cause,
-                    manner,
-                    reply,
-                } => {
-                    if self.closing.is_none() {
-                        match manner {
-                            Manner::Goodbye => self.end(cause, None, cx, now),
-                            Manner::Reset => self.abort(cause, now),
-                        }
-                        // A caller that hung up does not need its answer; likewise below.
-                        let _ = reply.send(());
-                    }
-                }
-                Command::Send { message, reply } => {
-                    if self.closing.is_none() {
-                        match self.takes(&message) {
-                            Ok(()) => self.mailbox().post(message, reply),
-                            Err(refusal) => drop(reply.send(Err(refusal))),
-                        }
-                    }
-                }
-                Command::Ping { reply } => {
-                    if self.closing.is_none() {
-                        match self.takes_ping() {
-                            Ok(()) => self.mailbox().want_ping(reply, now),
-                            Err(refusal) => drop(reply.send(Err(refusal))),
-                        }
-                    }
-                }
-                Command::PolicyChanged => {
-                    let terms = self.live.local.shared.terms.load_full();
-                    self.heart
-                        .policy_changed(&self.terms.policy, &terms.policy, now, terms.spread);
-                    self.live.entry.figures.set_overdue(false);
-                    self.terms = terms;
-                    self.calm_until = None;
-                    self.armed = None;
-                }
-            }
-        }
-    }
-
-    fn mailbox(&mut self) -> &mut Mailbox {
-        self.mailbox.get_or_insert_default()
-    }
-
-    /// Whether a message can go to the client at all.
-    fn takes(&self, message: &Message) -> Result<(), Refusal> {
-        if self.kind == Kind::Raw {
-            return Err(Refusal::Raw);
-        }
-        if self.writing[End::Client as usize] != Writing::Passing {
-            return Err(Refusal::HalfClosed);
-        }
-        Ok(self.down.fits(message)?)
-    }
-
-    /// Whether the client can be asked, and can answer.
-    fn takes_ping(&self) -> Result<(), Refusal> {
-        let frames = self.kind == Kind::WebSocket && self.terms.beat.is_none();
-        if self.kind == Kind::Raw {
-            Err(Refusal::Raw)
-        } else if self.writing[End::Client as usize] != Writing::Passing {
-            Err(Refusal::HalfClosed)
-        } else if frames || (self.terms.beat.is_some() && self.up.knows_reply()) {
-            Ok(())
-        } else {
-            Err(Refusal::NoReply)
-        }
-    }
-
     /// Moves bytes both ways until nothing moves; returns what a side did that needs a decision.
     fn pump(&mut self, cx: &mut Context<'_>, now: Time, instant: Instant) -> Option<(End, Stop)> {
         // The last words of a broken side are read to their end: there is only what its socket still holds.
@@ -425,102 +300,6 @@ impl<C: Io, U: Io> Relay<C, U> {
             },
             turn,
         )
-    }
-
-    /// Does what the heart says; returns when to ask it again.
-    fn ask_heart(&mut self, cx: &mut Context<'_>, now: Time) -> Option<Time> {
-        loop {
-            match self.heart.verdict(now, &self.terms.policy) {
-                Verdict::Wait {
-                    until,
-                    ping_client,
-                    ping_upstream,
-                } => {
-                    let placed = self.place(End::Client, ping_client, cx, now)
-                        | self.place(End::Upstream, ping_upstream, cx, now);
-                    if self.closing.is_some() {
-                        return None;
-                    }
-                    if !placed {
-                        let calm = self.terms.simple && ping_client.is_none();
-                        self.calm_until = until.filter(|_| calm);
-                        let deadline = self.heart.deadline(&self.terms.policy);
-                        self.live.note_deadline(deadline, self.terms.simple);
-                        return until;
-                    }
-                }
-                Verdict::Close { reason, due } => {
-                    if self.has_unread(reason) {
-                        // Something came in behind the reactor's back: let it report before anybody is judged.
-                        cx.waker().wake_by_ref();
-                        return Some(Time(now.0 + 1));
-                    }
-                    self.end(Cause::new(reason), Some(due), cx, now);
-                    return None;
-                }
-                Verdict::Overdue { reason } => self.live.overdue(reason, &self.terms.policy),
-                Verdict::HeardAgain { after, .. } => self.live.heard_again(after),
-            }
-        }
-    }
-
-    /// Puts a due heartbeat for `to` in if the direction stands at a fitting edge, else leaves the wish with its pump.
-    fn place(&mut self, to: End, place: Option<Place>, cx: &mut Context<'_>, now: Time) -> bool {
-        let data = to == End::Client && self.terms.beat.is_some();
-        let (
-            Parts {
-                client,
-                upstream,
-                up,
-                down,
-                live,
-                ..
-            },
-            mut turn,
-        ) = self.split(now);
-        let pump = match to {
-            End::Client => down,
-            End::Upstream => up,
-        };
-        let wanted = match place {
-            Some(Place::BetweenFrames) if !data => Edge::Frame,
-            Some(Place::BetweenFrames | Place::BetweenMessages) => Edge::Message,
-            None => {
-                pump.wish(None);
-                return false;
-            }
-        };
-        if pump.edge() < wanted {
-            pump.wish(Some(Wish::Heartbeat(wanted)));
-            return false;
-        }
-        let sent = match to {
-            End::Client => pump.beat(client, cx, &mut turn),
-            End::Upstream => pump.beat(upstream, cx, &mut turn),
-        };
-        live.count_pings(&turn);
-        if let Err(stop) = sent {
-            self.stopped(to.other(), stop, cx, now);
-        }
-        true
-    }
-
-    /// Whether the side that is about to be judged silent has bytes in its socket that we have not read (rule 8).
-    fn has_unread(&self, reason: Reason) -> bool {
-        let judged: &[End] = match reason {
-            Reason::ClientIdle | Reason::NoFirstMessage => &[End::Client],
-            Reason::UpstreamIdle => &[End::Upstream],
-            Reason::Quiet | Reason::HalfCloseTimeout => &End::BOTH,
-            _ => &[],
-        };
-        judged.iter().any(|end| match end {
-            End::Client => self.is_read(End::Client, &self.up) && self.client.has_input(),
-            End::Upstream => self.is_read(End::Upstream, &self.down) && self.upstream.has_input(),
-        })
-    }
-
-    fn is_read(&self, end: End, pump: &Pump) -> bool {
-        self.reading[end as usize] == Reading::Passing && !pump.outbox.waits()
     }
 }
 
