@@ -26,6 +26,7 @@ mod choosing;
 mod clients;
 mod ending;
 mod loading;
+mod records;
 mod sessions;
 mod upstreams;
 
