@@ -1,9 +1,9 @@
 """Round trips through sidebeat while its hooks fail, beside those without hooks, in one run.
 
-Two processes of sidebeat, one with a hook that fails, a state_dir and so a growing log, one without. Windows of a second alternate: one process is
+Two processes of sidebeat, one with a hook that fails, a state_dir and so a growing log, one without. Windows alternate: one process is
 awake and the other stopped, so that neither takes the other's CPU and both see the same noise of the machine. In each window streams open and
-close all the time, which is what makes events, and on one more stream a message of 128 bytes goes there and back. The ratios are of the
-percentiles of all round trips, and the median over the pairs of neighbouring windows.
+close all the time, which is what makes events, while on others messages of 128 bytes go there and back, due at even intervals whether answers
+come or not (../side-by-side, echo --rate). The ratios are the medians over the pairs of neighbouring windows, with the middle half of them.
 """
 
 import argparse
@@ -14,19 +14,20 @@ import os
 import pathlib
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
-import time
 
 from harness.crowd import Member
-from harness.peer import Peer, Process
+from harness.peer import Process
 from harness.sidebeat import Sidebeat, listener
 from harness.wait import until
-from harness.wire import BINARY, Client, frame
 
 HERE = pathlib.Path(__file__).resolve()
-# Seconds: a window, its beginning that is not measured, the pause between two messages.
-WINDOW, SETTLED, PACE = 1.0, 0.25, 0.001
+TOOL = str(HERE.parent.parent / "side-by-side/target/release/side-by-side")
+# Where the app of the messages listens, in a network of its own.
+ECHO = "127.0.0.1:7001"
+QUANTILES = ("p50", "p99", "p99.9")
 
 
 async def churn(rate):
@@ -80,35 +81,16 @@ async def receiver(failing):
     await asyncio.Event().wait()
 
 
-def round_trips(wire, message, answer, seconds):
-    """The round trips of a window in microseconds, but for those of its beginning."""
-    took = []
-    began = time.perf_counter()
-    while (sent := time.perf_counter()) < began + seconds:
-        wire.sendall(message)
-        left = answer
-        while left:
-            left -= len(wire.recv(left))
-        if sent > began + SETTLED:
-            took.append((time.perf_counter() - sent) * 1e6)
-        time.sleep(PACE)
-    return took
-
-
-def percentile(values, part):
-    return sorted(values)[int(len(values) * part)]
-
-
 def realtime():
     """Puts this process, and all that it starts from here on, before everything else on the machine (sched(7), SCHED_RR)."""
     os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
 
 
 class Side:
-    """One of the two processes, with its stream that is measured."""
+    """One of the two processes, with what its windows measured."""
 
-    def __init__(self, stack, directory, echo, crowd, hook):
-        listeners = {"echo": listener("ws", f"ws://127.0.0.1:{echo}"), "churn": listener("ws", f"ws://127.0.0.1:{crowd}")}
+    def __init__(self, stack, directory, crowd, hook):
+        listeners = {"echo": listener("ws", f"ws://{ECHO}"), "churn": listener("ws", f"ws://127.0.0.1:{crowd}")}
         top = {}
         if hook:
             top["hooks"] = {"app": {"url": f"http://127.0.0.1:{hook}/hook", "events": ["opened", "closed"], "timeout": "2s"}}
@@ -116,39 +98,49 @@ class Side:
         self.sidebeat = stack.enter_context(Sidebeat(listeners, workers=1, **top))
         stack.callback(self.sidebeat.kill, signal.SIGKILL)
         self.sidebeat.stopped = True
-        self.client = Client(self.sidebeat.at("echo"))
-        self.client.open()
-        self.client.opened()
-        self.client.socket.settimeout(30)
         self.windows = []
         self.sidebeat.kill(signal.SIGSTOP)
 
     def fill(self, flood, streams):
         """Opens and closes so many streams: twice as many events, which nobody takes."""
-        self.sidebeat.kill(signal.SIGCONT)
-        flood.write(str(self.sidebeat.at("churn")[1]))
-        flood.read()
-        until(lambda: self.sidebeat.metric("streams_closed_total") >= streams, 120)
-        flood.write("0")
-        flood.read()
-        time.sleep(0.5)  # for those that are opening
-        self.sidebeat.kill(signal.SIGSTOP)
+        with self.awake(flood):
+            until(lambda: self.sidebeat.metric("streams_closed_total") >= streams, 120)
 
-    def window(self, churning):
+    @contextlib.contextmanager
+    def awake(self, churning):
+        """Lets the process go on, with streams that open and close; they are all closed when it is stopped again."""
         self.sidebeat.kill(signal.SIGCONT)
         churning.write(str(self.sidebeat.at("churn")[1]))
         churning.read()
-        self.windows.append(round_trips(self.client.socket, frame(BINARY, b"x" * 128, masked=True), 4 + 128, WINDOW))
+        yield
         churning.write("0")
-        opened = churning.read()["opened"]
-        time.sleep(0.05)  # for the closes of the last streams
+        self.opened = churning.read()["opened"]
+        until(lambda: self.sidebeat.metric("streams_active", listener="churn") == 0, 10)
         self.sidebeat.kill(signal.SIGSTOP)
-        return opened
+
+    def window(self, churning, options):
+        host, port = self.sidebeat.at("echo")
+        load = [TOOL, "echo", "--to", f"{host}:{port}", "--size", 128, "--streams", options.streams, "--rate", options.rate]
+        with self.awake(churning):
+            done = subprocess.run([*map(str, load), "--warm", "0.3", "--seconds", str(options.seconds)], stdout=subprocess.PIPE, check=True)
+        self.windows.append(json.loads(done.stdout))
+
+
+@contextlib.contextmanager
+def app():
+    """The app of the messages."""
+    with subprocess.Popen([TOOL, "app", "--listen", ECHO, "--kind", "ws"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        yield
+        process.kill()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--windows", type=int, default=60, help="pairs of windows of a second")
+    parser.add_argument("--windows", type=int, default=60, help="pairs of windows")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of a window")
+    parser.add_argument("--rate", type=int, default=2000, help="messages a second")
+    parser.add_argument("--streams", type=int, default=64, help="streams that carry them")
     parser.add_argument("--failing", choices=["500", "silent", "refused", "none"], default="500", help="how the receiver fails; none: no hooks on either side, to see what the method is worth")
     parser.add_argument("--realtime", action="store_true", help="before all other work of the machine (root)")
     parser.add_argument("--churn", type=int, default=20, help="openings and closings a second while it is measured: an opening keeps others waiting by itself")
@@ -160,39 +152,38 @@ def main():
         crowd = stack.enter_context(Process(sys.executable, "-m", "harness.crowd", "app")).read()["port"]
         hook = stack.enter_context(Process(*python, "receiver", options.failing)).read()["port"]
         churning = stack.enter_context(Process(*python, "churn", options.churn))
-        # What is not on the way of the message stays behind, the receiver included.
+        # What is not on the way of the messages stays behind, the receiver included.
         if options.realtime:
             realtime()
-        echo = stack.enter_context(Peer("app", "ws")).read()["port"]
-        failing = Side(stack, directory, echo, crowd, hook if options.failing != "none" else None)
-        without = Side(stack, directory, echo, crowd, None)
+        stack.enter_context(app())
+        failing = Side(stack, directory, crowd, hook if options.failing != "none" else None)
+        without = Side(stack, directory, crowd, None)
         with Process(*python, "churn", 400) as flood:
             for side in (failing, without):
                 side.fill(flood, options.backlog)
-        opened = 0
         for pair in range(options.windows):
             # Which is first changes, so that a trend of the machine favours nobody.
             for side in (failing, without) if pair % 2 else (without, failing):
-                opened = side.window(churning)
+                side.window(churning, options)
         failing.sidebeat.kill(signal.SIGCONT)
         metrics = failing.sidebeat.metrics()
-        report(options, failing, without, opened, metrics)
+        report(options, failing, without, metrics)
 
 
-def report(options, failing, without, opened, metrics):
+def report(options, failing, without, metrics):
     queued, retries = (sum(metrics.by("hook", f"sidebeat_hook_{name}").values()) for name in ("queue_events", "retries_total"))
-    trips = sum(map(len, failing.windows))
+    trips = sum(window["units"] for window in failing.windows)
     print(
-        f"hooks fail by {options.failing}; {opened} streams opened and closed, {queued:.0f} events wait, {retries:.0f} retries; "
+        f"hooks fail by {options.failing}; {failing.opened} streams opened and closed in all, {queued:.0f} events wait, {retries:.0f} retries; "
         f"{trips} round trips each; load {os.getloadavg()[0]:.1f}"
     )
-    for name, part in [("p50", 0.5), ("p99", 0.99)]:
-        ratios = sorted(percentile(ours, part) / percentile(theirs, part) for ours, theirs in zip(failing.windows, without.windows))
+    for name in QUANTILES:
+        ours, theirs = ([window["latency_us"][name] for window in side.windows] for side in (failing, without))
+        ratios = sorted(each / other for each, other in zip(ours, theirs))
         quarter = len(ratios) // 4
-        ours, theirs = (percentile([took for window in side.windows for took in window], part) for side in (failing, without))
         print(
-            f"{name}: failing {ours:.0f} µs, without hooks {theirs:.0f} µs, ratio {ours / theirs:.3f}; "
-            f"of pairs of windows {statistics.median(ratios):.3f} (half of them {ratios[quarter]:.2f} to {ratios[-1 - quarter]:.2f})"
+            f"{name}: failing {statistics.median(ours):.0f} µs, without hooks {statistics.median(theirs):.0f} µs (medians of the windows); "
+            f"ratio over pairs of windows {statistics.median(ratios):.3f} (half of them {ratios[quarter]:.2f} to {ratios[-1 - quarter]:.2f})"
         )
 
 

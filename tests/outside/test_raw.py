@@ -1,8 +1,10 @@
 """Raw TCP and TLS: bulk both ways byte for byte, half-close and reset each way."""
 
+import collections
 import contextlib
 import hashlib
 import os
+import pathlib
 import random
 import socket
 import threading
@@ -113,19 +115,21 @@ def test_bulk_inside_tls_arrives_byte_for_byte(sidebeat, app, authority, directi
     assert not end.is_alive()
 
 
-@pytest.mark.parametrize("late", ["client", "upstream"])
-def test_a_late_reader_of_tls_gets_every_byte(app, authority, late):
-    """TLS takes bytes before the socket does: what lies there must be flushed when the reader has gone on, whatever its size was."""
+@pytest.mark.parametrize("late", ["client", "upstream", "plain"])
+def test_a_late_reader_gets_every_byte(app, authority, late):
+    """TLS takes bytes before the socket does, a pipe of splice(2) too: what lies there must be flushed when the reader has gone on, whatever its
+    size was. There are more plain readers than pipes."""
     listeners = {
         "client": listener("tls", app.url("tcp"), tls=authority.tls()),
         "upstream": listener("tcp", app.url("tls"), upstream_tls={"ca": authority.ca_file, "server_name": "localhost"}),
+        "plain": listener("tcp", app.url("tcp")),
     }
     # The largest are more than a socket takes by itself (net.ipv4.tcp_wmem), whatever the kernel has learned of the way.
     sizes = range(80_000, 8_000_001, 80_000)
     block = random.Random(4).randbytes(sizes[-1])
     trusted, identity = authority.client(), authority.server("localhost")
-    with Sidebeat({"main": listeners[late]}) as sidebeat, contextlib.ExitStack() as stack:
-        readers = []
+    with Sidebeat({"main": listeners[late]}, workers=2) as sidebeat, contextlib.ExitStack() as stack:
+        before, readers = pipes(sidebeat), []
         for size in sizes:
             outer, inner = open_tcp(sidebeat, app, tls=trusted if late == "client" else None)
             if late == "upstream":
@@ -140,9 +144,16 @@ def test_a_late_reader_of_tls_gets_every_byte(app, authority, late):
             threading.Thread(target=writer.send, args=(block[:size], 60), daemon=True).start()
         until(still(lambda: sidebeat.metric("stream_bytes_total")), 60, every=1.0, what="the standstill of all streams")
         assert sidebeat.metric("stream_bytes_total") < sum(sizes), "nobody had to wait for its reader"
+        assert pipes(sidebeat) - before in (range(1, 2 * 32 + 1) if late == "plain" else [0])
         for size, reader in zip(sizes, readers):
             assert reader.read(size, 20) == block[:size]
         assert len(readers) == 100 and sidebeat.closed() == {}
+
+
+def pipes(sidebeat):
+    """How many pipes a process has; each is two descriptors of one name."""
+    names = [os.readlink(path) for path in pathlib.Path(f"/proc/{sidebeat.process.pid}/fd").iterdir()]
+    return sum(count == 2 for count in collections.Counter(name for name in names if name.startswith("pipe:")).values())
 
 
 def still(figure):
