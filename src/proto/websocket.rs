@@ -1,6 +1,8 @@
 //! WebSocket frame heads in and out (RFC 6455 section 5.2); payloads are never looked at but for control frames.
 
 mod frames;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 #[cfg(test)]
 mod tests;
 
@@ -168,7 +170,7 @@ impl Head {
                     return Err(NOT_MINIMAL);
                 }
                 if payload > i64::MAX as u64 {
-                    return Err("a frame's length has more than 63 bits");
+                    return Err(LENGTH_OVER_63_BITS);
                 }
                 (payload, rest)
             }
@@ -195,4 +197,5 @@ impl Head {
     }
 }
 
+const LENGTH_OVER_63_BITS: &str = "a frame's length has more than 63 bits";
 const NOT_MINIMAL: &str = "a frame's length is not encoded in the fewest bytes";

@@ -6,6 +6,8 @@ mod ask;
 mod books;
 mod judge;
 mod limits;
+mod meddle;
+mod messages;
 mod passing;
 mod peer;
 mod pipe;

@@ -36,11 +36,11 @@ use crate::registry::{Entry, Identity};
 use crate::server::Shared;
 use crate::stream::live::Live;
 use crate::stream::tests::bench::{NEEDS, opening};
-use crate::stream::{Terms, identity, relay, scanners};
-use crate::worker::{Command, Home, Worker};
+use crate::stream::{identity, relay, scanners};
+use crate::worker::{Home, Worker};
 
 /// How long `drain.spread` is here.
-const SPREAD: Duration = Duration::from_secs(10);
+pub(super) const SPREAD: Duration = Duration::from_secs(10);
 
 /// Turns of the world after which it is wound up: enough for any story, and few enough for many.
 const TURNS: usize = 4000;
@@ -52,12 +52,12 @@ pub(super) struct World {
     pub(super) worker: Rc<Worker>,
     pub(super) listener: Arc<Listener>,
     local: Rc<Local>,
-    config: Arc<config::Listener>,
+    pub(super) config: Arc<config::Listener>,
     pub(super) books: Rc<RefCell<Books>>,
     pub(super) streams: Vec<Stream>,
-    next: Ms,
+    pub(super) next: Ms,
     pub(super) drains: Option<Ms>,
-    wound_up: bool,
+    pub(super) wound_up: bool,
 }
 
 pub(super) struct Stream {
@@ -264,97 +264,6 @@ impl World {
                 .fold(next, Ms::min);
         }
         next.max(now)
-    }
-
-    /// Something happens from outside: the API, an operator, the machine.
-    async fn meddle(&mut self, now: Ms) {
-        if self.wound_up || now < self.next {
-            return;
-        }
-        let pause = match self.plan.random.random_range(0..3) {
-            0 => self.plan.random.random_range(0..3000),
-            _ => self.plan.random.random_range(0..self.plan.horizon / 4),
-        };
-        self.next = (now + 2 + pause).next_multiple_of(2);
-        if self.streams.len() < self.plan.streams && self.drains.is_none() {
-            self.open();
-        }
-        let meddles = self.plan.meddles;
-        if !self.plan.random.random_bool(meddles) {
-            return;
-        }
-        let place = self.plan.random.random_range(0..self.streams.len());
-        match self.plan.random.random_range(0..40) {
-            0..10 => self.send(place, now),
-            10..18 => self.ping(place, now),
-            18..22 => self.bind(place),
-            22..27 => self.reload(),
-            27..31 => self.pause().await,
-            31..36 => {
-                let end = self.plan.random.random_range(0..2);
-                let lasts = self.plan.random.random_range(0..200_000);
-                let until = Ms::next_multiple_of(now + lasts, 2);
-                self.streams[place].pipes[end].borrow_mut().go_dark(until);
-            }
-            36..38 => self.cut(place, now),
-            38 => self.drain(place),
-            _ => {}
-        }
-    }
-
-    /// The limits are replaced.
-    fn reload(&mut self) {
-        let (listener, _) = self.plan.listener();
-        self.config = listener;
-        let terms = Terms::new(&self.config, SPREAD);
-        let policy = Rc::new(terms.policy.clone());
-        self.listener.terms.store(Arc::new(terms));
-        for stream in &self.streams {
-            stream.trace.note(What::Limits(Rc::clone(&policy)));
-        }
-        self.worker.policies_changed();
-    }
-
-    /// The process stands still, and the others with it; what is under way arrives all the same.
-    async fn pause(&mut self) {
-        let by = self.plan.random.random_range(1001..100_000);
-        let by = Ms::next_multiple_of(by, 2);
-        let silently = self.plan.random.random_bool(0.5);
-        for stream in &self.streams {
-            if silently {
-                for pipe in &stream.pipes {
-                    pipe.borrow_mut().deliver(self.now() + by, true);
-                }
-            }
-            stream.trace.note(What::Paused { by });
-        }
-        tokio::time::advance(Duration::from_millis(by)).await;
-        for pipe in self.streams.iter().flat_map(|stream| &stream.pipes) {
-            pipe.borrow_mut().report();
-        }
-    }
-
-    fn drain(&mut self, place: usize) {
-        let now = self.now();
-        self.drains.get_or_insert(now);
-        self.worker.shared.health.start_draining();
-        let Stream { home, id, .. } = self.streams[place];
-        let cause = self.worker.shared.drain_cause();
-        self.worker.command(home.slot, id, Command::Close(cause));
-    }
-
-    /// Whatever is open is closed, one way or the other.
-    fn wind_up(&mut self) {
-        if self.wound_up {
-            return;
-        }
-        self.wound_up = true;
-        let now = self.now();
-        for place in 0..self.streams.len() {
-            if self.streams[place].trace.over().is_none() {
-                self.cut(place, now);
-            }
-        }
     }
 
     /// What must hold whenever everybody has had a turn.
