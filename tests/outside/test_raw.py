@@ -199,6 +199,25 @@ def test_a_half_closed_stream_without_a_byte_ends_at_its_limit(sidebeat, app, fi
     inner.close()
 
 
+@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+def test_the_fin_of_the_app_ends_the_pings_and_not_the_stream(scheme, app, authority):
+    """Behind a FIN nothing can be written to the client any more, and so it cannot be asked; what it says still goes to the app."""
+    tls = {"tls": authority.tls()} if scheme == "tls" else {}
+    heartbeat = {"idle_limit": "1m", "ping": {"interval": "200ms", "data": "PING\n", "reply": "PONG\n"}}
+    with Sidebeat({"main": listener(scheme, app.url("tcp"), framing="line", heartbeat=heartbeat, **tls)}) as sidebeat:
+        outer, inner = open_tcp(sidebeat, app, tls=authority.client() if tls else None)
+        echo_tcp(outer, inner)
+        inner.finish()
+        assert outer.rest()[1] == FIN
+        # Long enough for several pings.
+        inner.silent(1)
+        outer.send(b"and another thing\n")
+        assert inner.read(18) == b"and another thing\n"
+        assert sidebeat.closed() == {}
+        outer.close()
+        assert inner.end() in (FIN, RESET)
+
+
 @pytest.mark.parametrize("first", ["client", "upstream"])
 def test_a_reset_resets_the_other_side(sidebeat, app, first):
     outer, inner = open_tcp(sidebeat, app, "tcp")

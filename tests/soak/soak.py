@@ -23,8 +23,9 @@ IDLE = 8.0
 HEARTBEAT = {"idle_limit": f"{IDLE:.0f}s", "ping": {"interval": "3s"}, "close_timeout": "2s"}
 EVERY = 5.0
 LOADS = 2
-# The share of a run before which what is kept by design (closing records, pools, the allocator's own) is still being filled.
-WARM_UP = 0.25
+# The share of a run before which what is kept by design is still being filled: closing records, pools, and what the allocator keeps of the
+# largest crowd of openings so far.
+WARM_UP = 0.5
 # What may be kept of a steady load from its beginning to its end: of memory a share, of descriptors a number.
 MEMORY_SHARE, MEMORY_LEAST, DESCRIPTORS = 0.10, 4 << 20, 32
 # Connections to the receiver and to the metrics that may be open when all streams are over.
