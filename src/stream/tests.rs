@@ -3,6 +3,7 @@
 mod bench;
 mod closing;
 mod crowd;
+mod growth;
 mod heartbeat;
 mod mailbox;
 mod passing;

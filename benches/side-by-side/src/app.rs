@@ -2,11 +2,12 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
-use crate::{Options, Result};
+use crate::{Options, Result, time};
 
 const LISTENER: Token = Token(usize::MAX);
 const SCRATCH: usize = 256 << 10;
@@ -35,13 +36,20 @@ struct Frames {
     /// A payload that has no answer (Pong).
     skip: bool,
     closing: bool,
+    /// What the client called itself by its first message, if that had eight bytes.
+    number: Option<u64>,
 }
+
+/// Which streams ended, by the number that their clients sent, and when that was seen.
+type Ends = Arc<Mutex<Vec<(u64, u64)>>>;
 
 struct Connection {
     socket: TcpStream,
     work: Work,
     out: Vec<u8>,
     sent: usize,
+    /// The number of a stream whose Close came, until that is told.
+    closed: Option<u64>,
 }
 
 /// Serves until it is killed; prints the address that it listens on.
@@ -52,6 +60,11 @@ pub fn run(options: &Options) -> Result<()> {
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     println!("{{\"listening\": \"{}\"}}", listener.local_addr()?);
 
+    let ends = Ends::default();
+    std::thread::spawn({
+        let ends = Arc::clone(&ends);
+        move || tell(&ends)
+    });
     let mut connections: Vec<Option<Connection>> = Vec::new();
     let mut free = Vec::new();
     let mut events = Events::with_capacity(1024);
@@ -71,13 +84,17 @@ pub fn run(options: &Options) -> Result<()> {
                     });
                     poll.registry().register(&mut socket, Token(slot), Interest::READABLE | Interest::WRITABLE)?;
                     let work = if bulk { Work::Order(Vec::new()) } else { Work::Head(Vec::new()) };
-                    connections[slot] = Some(Connection { socket, work, out: Vec::new(), sent: 0 });
+                    connections[slot] = Some(Connection { socket, work, out: Vec::new(), sent: 0, closed: None });
                 }
                 continue;
             }
             let slot = event.token().0;
             let Some(connection) = connections[slot].as_mut() else { continue };
-            if connection.turn(&mut scratch).is_err() {
+            let over = connection.turn(&mut scratch).is_err();
+            if let Some(number) = connection.end_of(over) {
+                ends.lock().unwrap_or_else(PoisonError::into_inner).push((number, time::now()));
+            }
+            if over {
                 connections[slot] = None;
                 free.push(slot);
             }
@@ -85,7 +102,23 @@ pub fn run(options: &Options) -> Result<()> {
     }
 }
 
+/// Prints the ends so far for each line on standard input.
+fn tell(ends: &Ends) {
+    for _ in std::io::stdin().lines() {
+        let seen: Vec<String> = ends.lock().unwrap_or_else(PoisonError::into_inner).drain(..).map(|(number, at)| format!("[{number}, {at}]")).collect();
+        println!("{{\"ends\": [{}]}}", seen.join(", "));
+    }
+}
+
 impl Connection {
+    /// The number of a stream whose end was seen: a Close frame, or `over`. Told once.
+    fn end_of(&mut self, over: bool) -> Option<u64> {
+        if let (Work::Frames(frames), true) = (&mut self.work, over) {
+            return self.closed.take().or(frames.number.take());
+        }
+        self.closed.take()
+    }
+
     /// Does all that can be done now; an error is the end of the connection.
     fn turn(&mut self, scratch: &mut [u8]) -> std::io::Result<()> {
         self.flush()?;
@@ -156,7 +189,12 @@ impl Connection {
                 self.out.extend_from_slice(b"\r\n\r\n");
                 self.work = Work::Frames(Frames::default());
             }
-            Work::Frames(frames) => frames.echo(data, &mut self.out),
+            Work::Frames(frames) => {
+                frames.echo(data, &mut self.out);
+                if frames.closing {
+                    self.closed = frames.number.take();
+                }
+            }
             Work::Order(order) => {
                 order.extend_from_slice(data);
                 if order.len() >= 9 {
@@ -196,6 +234,9 @@ impl Frames {
                     }
                 }
                 self.payload_left -= payload.len() as u64;
+                if let (8, true, 0) = (payload.len(), self.number.is_none(), self.payload_left) {
+                    self.number = payload.try_into().ok().map(u64::from_be_bytes);
+                }
                 data = rest;
                 continue;
             }

@@ -3,8 +3,14 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod bulk;
 mod client;
+mod echo;
+mod idle;
+mod incoming;
 mod load;
+mod opening;
+mod time;
 mod watch;
 
 use std::collections::HashMap;
@@ -13,13 +19,16 @@ use std::error::Error;
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const USAGE: &str = "
-side-by-side app   --listen ADDR --kind ws|bulk
-side-by-side echo  --to ADDR --streams N --in-flight N --size BYTES --warm SECONDS --seconds SECONDS [--ca FILE] [--watch PIDS]
-side-by-side bulk  --to ADDR --direction up|down --bytes N [--ca FILE] [--watch PIDS]
-side-by-side open  --to ADDR --count N --parallel N [--resume true] [--ca FILE] [--watch PIDS]
-side-by-side idle  --to ADDR --streams N [--touch BYTES] [--ca FILE]
+side-by-side app    --listen ADDR --kind ws|bulk
+side-by-side echo   --to ADDR --streams N (--in-flight N | --rate MESSAGES-A-SECOND) --size BYTES --warm SECONDS --seconds SECONDS [--ca FILE] [--watch PIDS]
+side-by-side bulk   --to ADDR --direction up|down --bytes N [--ca FILE] [--watch PIDS]
+side-by-side open   --to ADDR --count N --parallel N [--resume true] [--ca FILE] [--watch PIDS]
+side-by-side idle   --to ADDR --streams N [--touch BYTES] [--ca FILE]
+side-by-side rest   --to ADDR --streams N --settle SECONDS --seconds SECONDS [--ca FILE] [--watch PIDS]
+side-by-side silent --to ADDR --streams N --rate STREAMS-A-SECOND --limit SECONDS [--ca FILE]
 
-PIDS are groups of processes whose CPU is measured: 12,13:14 is two groups. Results are one JSON object a line on stdout.";
+PIDS are groups of processes whose CPU is measured: 12,13:14 is two groups. Results are one JSON object a line on stdout.
+`idle` ends with its standard input. `app` prints for each line on its standard input when it saw which silent streams end.";
 
 /// `--name value` pairs.
 pub struct Options(HashMap<String, String>);
@@ -57,10 +66,12 @@ fn main() -> Result<()> {
     let options = Options::parse(arguments)?;
     match command.as_str() {
         "app" => app::run(&options),
-        "echo" => load::echo(&options),
-        "bulk" => load::bulk(&options),
-        "open" => load::open(&options),
-        "idle" => load::idle(&options),
+        "echo" => echo::echo(&options),
+        "bulk" => bulk::bulk(&options),
+        "open" => opening::open(&options),
+        "idle" => idle::idle(&options),
+        "rest" => idle::rest(&options),
+        "silent" => idle::silent(&options),
         _ => Err(USAGE.into()),
     }
 }
