@@ -467,6 +467,6 @@ fn the_corpus_is_survived() {
         presets[usize::from(input[0] % PRESETS)] = true;
         files += 1;
     }
-    assert_eq!(files, 40);
+    assert_eq!(files, 66);
     assert_eq!(presets, [true; PRESETS as usize], "scanners without a file");
 }

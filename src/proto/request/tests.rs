@@ -280,5 +280,5 @@ fn the_corpus_is_survived() {
         fuzz::request(&std::fs::read(entry.unwrap().path()).unwrap());
         files += 1;
     }
-    assert_eq!(files, 177);
+    assert_eq!(files, 217);
 }

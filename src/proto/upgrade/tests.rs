@@ -398,5 +398,5 @@ fn the_corpus_is_survived() {
         fuzz::upgrade(&std::fs::read(entry.unwrap().path()).unwrap());
         files += 1;
     }
-    assert_eq!(files, 16);
+    assert_eq!(files, 56);
 }

@@ -11,6 +11,9 @@ use crate::proto::cause::End;
 use crate::proto::framing::fuzz::{Seen, walk};
 use crate::proto::framing::{Item, Scanner, Violation};
 
+/// We look at the form of the length, the other at the length.
+const LONG_CONTROL: &str = "a control frame of more than 125 bytes";
+
 /// What either side makes known of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Event {
@@ -75,7 +78,9 @@ fn by_us(from: End, stream: &[u8]) -> (Vec<Event>, Ending) {
         Seen::Whole(Item::Data { .. } | Item::Reply { .. } | Item::Incomplete) => None,
         Seen::Violation(violation) => {
             ending = match violation {
-                Violation::Protocol(NOT_MINIMAL | LENGTH_OVER_63_BITS) => Ending::OwnRule,
+                Violation::Protocol(NOT_MINIMAL | LENGTH_OVER_63_BITS | LONG_CONTROL) => {
+                    Ending::OwnRule
+                }
                 Violation::Protocol(_) | Violation::TooBig { .. } => Ending::Broken,
             };
             None

@@ -777,9 +777,12 @@ mod differential {
     #[test]
     fn the_corpus_is_read_alike() {
         let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/frames");
+        let mut files = 0;
         for entry in std::fs::read_dir(corpus).unwrap() {
             frames(&std::fs::read(entry.unwrap().path()).unwrap());
+            files += 1;
         }
+        assert_eq!(files, 26);
     }
 
     proptest! {

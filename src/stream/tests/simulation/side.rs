@@ -65,10 +65,7 @@ impl Pipe {
 
     fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.still_there()?;
-        if self.shut {
-            self.trace.note(What::WriteFailed { to: self.end });
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
+        assert!(!self.shut, "{:?}: written behind the end", self.end);
         let count = match self.nature.tls {
             None => self.socket_takes(bytes),
             Some(room) => {
