@@ -2,7 +2,7 @@
 
     python -m harness.party CA          prints {"ready": true}; answers each line of stdin, which is JSON:
 
-    {"open": [[SCHEME, HOST, PORT, COUNT], …]}   opens streams; {"open": how many are open, "refused": […]}
+    {"open": [[SCHEME, HOST, PORT, COUNT], …]}   opens streams; {"open": how many are open, "opened": how many of these, "refused": […]}
     {"pace": SECONDS}                            the rest between two texts of a client, 0 for none at all; {"pace": …}
     {"report": true}                             {"open", "said", "wrong", "ended", "waiting"}: see `Party.report`
     {"leave": true}                              every client says goodbye; {"left": how many}
@@ -135,7 +135,7 @@ class Party:
         told = await asyncio.gather(*opening, return_exceptions=True)
         self.clients += [client for client in told if isinstance(client, Client)]
         refused = [str(error) or type(error).__name__ for error in told if not isinstance(error, Client)]
-        return {"open": self.count(), "refused": refused}
+        return {"open": self.count(), "opened": len(told) - len(refused), "refused": refused}
 
     def count(self):
         return sum(not client.over for client in self.clients)
