@@ -325,7 +325,7 @@ fn every_dependency_has_its_reason() {
     let architecture = page("ARCHITECTURE.md");
     let (_, rest) = architecture.split_once("## Dependencies").unwrap();
     let (table, rest) = rest
-        .split_once("\nFor tests and fuzz targets only: ")
+        .split_once("\nFor tests, benches and fuzz targets only: ")
         .unwrap();
     let for_tests = rest.split_once("\n\n").unwrap().0;
     let rows = table
