@@ -135,6 +135,9 @@ impl Session {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.broken {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         let scratch = Rc::clone(&self.scratch);
         let mut input = scratch.input.borrow_mut();
         let held = self.partial.len();

@@ -76,7 +76,10 @@ async fn bytes_before_an_error_pass_and_the_peer_is_told() {
     assert_eq!(error.kind(), ErrorKind::InvalidData);
     let told = client.read(&mut heard).await.unwrap_err().to_string();
     assert!(told.contains("BadRecordMac"), "{told}");
-    // Nothing of it is asked of a session that has failed.
+    // Whatever comes now, a session that has failed is asked for nothing more.
+    client.get_mut().0.write_all(&[0; 64]).await.unwrap();
+    let again = leg.read(&mut heard).await.unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::BrokenPipe);
     assert!(leg.write_all(b"x").await.is_err());
     leg.shutdown().await.unwrap();
 }
