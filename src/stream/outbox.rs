@@ -10,20 +10,20 @@ use crate::worker::Lent;
 /// Bytes that a side has not taken yet.
 ///
 /// ```text
-/// taken by the socket │ unflushed (inside TLS) or in a pipe │ pending[at..] (here)
+/// taken by the socket │ one write (inside TLS) or in a pipe │ pending[at..] (here)
 /// ```
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     pending: Vec<u8>,
     at: usize,
-    /// TLS took bytes before its socket did. This belongs to the direction and not to one turn: a relay that forgets it
-    /// between two turns stalls for good on a peer that reads late.
-    unflushed: bool,
     /// Bytes that went past us from socket to socket, as far as they are not there yet.
     pipe: Option<Box<Lent>>,
     blocked: bool,
     /// Bytes that left `pending` or never had to wait there: positions count from the first byte ever sent.
     passed: u64,
+    /// Those of them that the socket has taken: TLS takes bytes before its socket does. This belongs to the direction and not
+    /// to one turn: a relay that forgets it between two turns stalls for good on a peer that reads late.
+    flushed: u64,
     heartbeat: Option<Heartbeat>,
 }
 
@@ -51,7 +51,7 @@ pub(super) enum Appetite {
 impl Outbox {
     /// Whether bytes wait; such a direction is not read.
     pub(super) fn waits(&self) -> bool {
-        self.unflushed || self.pipe.is_some() || !self.pending.is_empty()
+        self.flushed < self.passed || self.pipe.is_some() || !self.pending.is_empty()
     }
 
     /// Hands `bytes` to the side and keeps what it does not take.
@@ -63,18 +63,41 @@ impl Outbox {
     ) -> io::Result<()> {
         let mut rest = bytes;
         while self.pipe.is_none() && self.pending.is_empty() && !rest.is_empty() {
-            match Pin::new(&mut *to).poll_write(cx, rest) {
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(taken)) => {
-                    self.unflushed = true;
-                    self.passed += taken as u64;
-                    rest = &rest[taken..];
-                }
-                Poll::Ready(Err(error)) => return Err(error),
+            match self.poll_write(to, cx, rest)? {
+                Poll::Ready(count) => rest = &rest[count..],
                 Poll::Pending => break,
             }
         }
         self.pending.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// Writes once the socket has taken all that was written before, so that TLS holds one write at most and it is known of
+    /// everything before that it has left.
+    fn poll_write<T: Io>(
+        &mut self,
+        to: &mut T,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> io::Result<Poll<usize>> {
+        self.settle(to, cx)?;
+        if self.flushed < self.passed {
+            return Ok(Poll::Pending);
+        }
+        match Pin::new(to).poll_write(cx, bytes)? {
+            Poll::Ready(0) => Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(count) => {
+                self.passed += count as u64;
+                Ok(Poll::Ready(count))
+            }
+            Poll::Pending => Ok(Poll::Pending),
+        }
+    }
+
+    fn settle<T: Io>(&mut self, to: &mut T, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.flushed < self.passed && Pin::new(to).poll_flush(cx)?.is_ready() {
+            self.flushed = self.passed;
+        }
         Ok(())
     }
 
@@ -106,23 +129,24 @@ impl Outbox {
         let before = (self.passed, to.raw_bytes_written());
         self.drain(to, cx)?;
         while self.pipe.is_none() && self.at < self.pending.len() {
-            match Pin::new(&mut *to).poll_write(cx, &self.pending[self.at..]) {
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(taken)) => {
-                    self.unflushed = true;
-                    self.passed += taken as u64;
-                    self.at += taken;
-                }
-                Poll::Ready(Err(error)) => return Err(error),
+            // A heartbeat ends its write, so that it is known when it has left.
+            let heartbeat = self.heartbeat.map_or(0, |heartbeat| heartbeat.end);
+            let until = match heartbeat.checked_sub(self.passed) {
+                Some(ahead @ 1..) => self.at + ahead as usize,
+                Some(0) | None => self.pending.len(),
+            };
+            let pending = std::mem::take(&mut self.pending);
+            let wrote = self.poll_write(to, cx, &pending[self.at..until]);
+            self.pending = pending;
+            match wrote? {
+                Poll::Ready(count) => self.at += count,
                 Poll::Pending => break,
             }
         }
         if self.at == self.pending.len() {
             (self.pending, self.at) = (Vec::new(), 0);
         }
-        if self.unflushed && Pin::new(&mut *to).poll_flush(cx)?.is_ready() {
-            self.unflushed = false;
-        }
+        self.settle(to, cx)?;
         let took = before != (self.passed, to.raw_bytes_written());
         let blocked = self.waits();
         let was_blocked = std::mem::replace(&mut self.blocked, blocked);
@@ -140,7 +164,10 @@ impl Outbox {
         };
         while pipe.held() > 0 {
             match pipe.poll_drain(cx, socket)? {
-                Poll::Ready(drained) => self.passed += drained as u64,
+                Poll::Ready(drained) => {
+                    self.passed += drained as u64;
+                    self.flushed = self.passed;
+                }
                 Poll::Pending => return Ok(()),
             }
         }
@@ -150,8 +177,9 @@ impl Outbox {
 
     /// The token of the heartbeat whose last byte the socket has taken since the last call.
     pub(super) fn heartbeat_sent(&mut self) -> Option<Option<[u8; 8]>> {
-        let taken = self.taken();
-        let heartbeat = self.heartbeat.take_if(|heartbeat| heartbeat.end <= taken)?;
+        let heartbeat = self
+            .heartbeat
+            .take_if(|heartbeat| heartbeat.end <= self.flushed)?;
         Some(heartbeat.token)
     }
 
@@ -166,13 +194,127 @@ impl Outbox {
         self.passed + (piped + self.pending.len() - self.at) as u64
     }
 
-    /// The position up to which the socket has certainly taken everything; 0 while TLS holds some of it.
+    /// The position up to which the socket has certainly taken everything.
     pub(super) fn taken(&self) -> u64 {
-        if self.unflushed { 0 } else { self.passed }
+        self.flushed
     }
 
     /// Drops what waits: the side is gone.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    use super::*;
+
+    /// A session that takes all it is given, over a socket that takes what there is room for.
+    #[derive(Default)]
+    struct Session {
+        held: usize,
+        room: usize,
+        written: usize,
+    }
+
+    impl Session {
+        fn send(&mut self) -> bool {
+            let count = self.held.min(self.room);
+            (self.held, self.room) = (self.held - count, self.room - count);
+            self.written += count;
+            self.held == 0
+        }
+    }
+
+    impl AsyncRead for Session {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Session {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            plain: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.held += plain.len();
+            self.send();
+            Poll::Ready(Ok(plain.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.send() {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll_flush(cx)
+        }
+    }
+
+    impl Io for Session {
+        fn raw_bytes_read(&self) -> u64 {
+            0
+        }
+
+        fn raw_bytes_written(&self) -> u64 {
+            self.written as u64
+        }
+
+        fn has_input(&self) -> bool {
+            false
+        }
+
+        fn reset(&self) {}
+    }
+
+    #[test]
+    fn a_heartbeat_is_sent_when_it_has_left_and_not_when_all_behind_it_has() {
+        let mut cx = Context::from_waker(Waker::noop());
+        for before in [0, 5] {
+            let mut side = Session::default();
+            let mut outbox = Outbox::default();
+            let token = Some([7; 8]);
+            outbox
+                .send(&mut side, &mut cx, &[b'a'; 5][..before])
+                .unwrap();
+            outbox
+                .send_heartbeat(&mut side, &mut cx, b"ping", token)
+                .unwrap();
+            outbox.send(&mut side, &mut cx, b"behind it").unwrap();
+            side.room = before + 3;
+            assert_ne!(
+                outbox.flush(&mut side, &mut cx).unwrap(),
+                Appetite::Unblocked
+            );
+            assert_eq!(outbox.heartbeat_sent(), None);
+            side.room = 2;
+            assert_ne!(
+                outbox.flush(&mut side, &mut cx).unwrap(),
+                Appetite::Unblocked
+            );
+            assert_eq!(outbox.taken(), before as u64 + 4);
+            assert_eq!(outbox.heartbeat_sent(), Some(token));
+            assert!(outbox.waits());
+            side.room = 100;
+            assert_eq!(
+                outbox.flush(&mut side, &mut cx).unwrap(),
+                Appetite::Unblocked
+            );
+            assert_eq!(outbox.heartbeat_sent(), None);
+            assert_eq!(side.written, before + 13);
+        }
     }
 }

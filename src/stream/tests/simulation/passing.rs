@@ -10,8 +10,6 @@ use crate::proto::heart::Policy;
 /// Our own Ping frames and heartbeats of data on their way to an end: where in the trace its last byte left.
 pub(super) struct Passed {
     pub(super) heartbeats: Vec<usize>,
-    /// How many of them the proxy can know of: with TLS one that left may stand before bytes that did not.
-    pub(super) surely: u64,
     /// Answers that were kept back.
     pub(super) kept_back: usize,
     /// The direction ends within a message that was not ended.
@@ -39,7 +37,6 @@ pub(super) fn judge(story: &Story, from: End) -> Passed {
     let mut next = 0;
     let mut passed = Passed {
         heartbeats: Vec::new(),
-        surely: 0,
         kept_back: kept.iter().filter(|kept| **kept).count(),
         within: false,
     };
@@ -50,7 +47,7 @@ pub(super) fn judge(story: &Story, from: End) -> Passed {
         closed = unit.kind == Kind::Close;
         let bytes = &out[unit.start..unit.end];
         let same = |unit: &Unit| story.from[from as usize][unit.start..unit.end] == *bytes;
-        while next < said.len() && kept[next] && !(same(&said[next]) && late(story, from, next)) {
+        while next < said.len() && kept[next] {
             next += 1;
         }
         if said.get(next).is_some_and(same) {
@@ -80,25 +77,7 @@ pub(super) fn judge(story: &Story, from: End) -> Passed {
         judge_messages(story, &messages);
     }
     judge_end(story, from, next, tail);
-    let last = u64::from(story.blocked_at_end(to));
-    passed.surely = (passed.heartbeats.len() as u64).saturating_sub(last);
     passed
-}
-
-/// Whether the answer at `place` may pass for one that is not to us. A ping counts as sent when TLS holds nothing more,
-/// and while bytes behind it wait there, its answer is not known for one.
-fn late(story: &Story, from: End, place: usize) -> bool {
-    let unit = &story.said[from as usize][place];
-    let at = story.read_at(from, std::iter::once(unit.end))[0];
-    let blocked = story.trace[..at]
-        .iter()
-        .rev()
-        .find_map(|(_, what)| match what {
-            What::Blocked { to } if *to == from => Some(true),
-            What::Free { to } if *to == from => Some(false),
-            _ => None,
-        });
-    unit.kind == Kind::Pong && story.tls[from as usize] && blocked == Some(true)
 }
 
 /// Which of the units of `from` are answers to us.
@@ -256,7 +235,6 @@ fn judge_raw(story: &Story, from: End) -> Passed {
         assert!(passed >= story.read_before_over(from), "bytes are missing");
     }
     Passed {
-        surely: (heartbeats.len() as u64).saturating_sub(1),
         heartbeats: story.taken_at(to, heartbeats.into_iter()),
         kept_back: 0,
         within: false,

@@ -290,5 +290,5 @@ impl Plan {
 
 /// Rule 2: the latest a ping may go out after the last byte heard.
 fn last_call(limit: Ms) -> Ms {
-    limit - (limit / 10).min(5000)
+    limit - limit.div_ceil(10).min(5000)
 }

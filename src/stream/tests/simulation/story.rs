@@ -22,8 +22,6 @@ pub(super) struct Story {
     pub(super) said: [Vec<Unit>; 2],
     /// From this byte on an end broke the rules.
     pub(super) bad_from: [Option<usize>; 2],
-    /// Which ends are behind TLS.
-    pub(super) tls: [bool; 2],
     pub(super) beat: Option<Vec<u8>>,
     pub(super) reply: Option<Vec<u8>>,
     /// Messages of the API on the wire: `Some(true)` says it arrived, `Some(false)` that it never will.
@@ -79,7 +77,6 @@ impl Story {
             from,
             said,
             bad_from,
-            tls: pipes.each_ref().map(|pipe| pipe.nature.tls.is_some()),
             beat: world.plan.beat.clone(),
             reply: stream.reply.clone(),
             messages: messages.collect(),
@@ -132,16 +129,6 @@ impl Story {
             _ => 0,
         });
         bytes.sum()
-    }
-
-    /// The socket of `to` took nothing any more when it was let go of.
-    pub(super) fn blocked_at_end(&self, to: End) -> bool {
-        let last = self.trace.iter().rev().find_map(|(_, what)| match what {
-            What::Blocked { to: end } if *end == to => Some(true),
-            What::Free { to: end } if *end == to => Some(false),
-            _ => None,
-        });
-        last.unwrap_or(false)
     }
 
     pub(super) fn happened(&self, what: impl Fn(&What) -> bool) -> bool {
