@@ -12,7 +12,7 @@ pub(super) struct Passed {
     pub(super) heartbeats: Vec<usize>,
     /// Answers that were kept back.
     pub(super) kept_back: usize,
-    /// The direction ends within a message that was not ended.
+    /// The stream was over within a message.
     pub(super) within: bool,
 }
 
@@ -41,7 +41,7 @@ pub(super) fn judge(story: &Story, from: End) -> Passed {
         within: false,
     };
     let taken = story.taken_at(to, units.iter().map(|unit| unit.end));
-    let (mut closed, mut messages) = (false, Vec::new());
+    let (mut closed, mut within, mut messages) = (false, false, Vec::new());
     for (unit, place) in units.iter().zip(taken) {
         assert!(!closed, "{from:?}: something follows a Close");
         closed = unit.kind == Kind::Close;
@@ -51,18 +51,21 @@ pub(super) fn judge(story: &Story, from: End) -> Passed {
             next += 1;
         }
         if said.get(next).is_some_and(same) {
-            passed.within = said[next].leaves_inside(passed.within);
+            within = said[next].leaves_inside(within);
+            if place <= story.over {
+                passed.within = within;
+            }
             next += 1;
             continue;
         }
         match own(story, to, unit, bytes) {
             Own::Ping => passed.heartbeats.push(place),
             Own::Beat => {
-                assert!(!passed.within, "a heartbeat of data within a message");
+                assert!(!within, "a heartbeat of data within a message");
                 passed.heartbeats.push(place);
             }
             Own::Message(number) => {
-                assert!(!passed.within, "a message of the API within another");
+                assert!(!within, "a message of the API within another");
                 messages.push(number);
             }
             Own::Close => assert!(place > story.over, "a Close of ours before the end"),
@@ -251,7 +254,13 @@ pub(super) fn judge_asking(story: &Story, passed: &Passed, policy: &Policy, hear
         *at >= heard && matches!(what, What::Read { from, .. } if *from == End::Upstream)
     });
     let units = story.wire.units(&story.to[0], 0);
-    let whole = units.last().map_or(0, |unit| unit.end) == story.to[0].len();
+    let before = story.trace[..story.over].iter();
+    let taken = before.map(|(_, what)| match what {
+        What::Took { to, bytes } if *to == End::Client => *bytes,
+        _ => 0,
+    });
+    let taken = taken.sum::<usize>();
+    let whole = taken == 0 || units.iter().any(|unit| unit.end == taken);
     let possible = policy.ping.is_some() && story.wire == Wire::WebSocket;
     let free = whole && !passed.within && !busy;
     assert!(asked || !possible || !free, "the client was never asked");
