@@ -5,9 +5,18 @@ use std::time::Duration;
 use super::limit::Limit;
 use super::policy::IdleCounts;
 use super::{Heart, Time, Verdict};
-use crate::proto::cause::End;
+use crate::proto::cause::{End, Reason};
 
 impl Heart {
+    /// Takes `Verdict::Overdue` of `reason` back: what would have been heard in time had arrived and was not read yet.
+    pub fn not_overdue(&mut self, reason: Reason) {
+        for limit in Limit::ALL {
+            if limit.reason() == reason {
+                self.set_overdue(limit, Time::NEVER);
+            }
+        }
+    }
+
     /// What there is to tell at `now`, when the limits run out at `dues`. What was told already becomes `Time::NEVER` there.
     pub(super) fn observe(
         &mut self,

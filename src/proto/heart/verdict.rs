@@ -34,7 +34,7 @@ pub enum Verdict {
         /// When it did.
         due: Time,
     },
-    /// Observe only: the limit of `reason` ran out, reported once per silence.
+    /// Observe only: the limit of `reason` ran out, reported once per silence unless `not_overdue` takes it back.
     Overdue {
         /// The rule that ran out.
         reason: Reason,

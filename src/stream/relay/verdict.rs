@@ -33,12 +33,15 @@ impl<C: Io, U: Io> Relay<C, U> {
                         return until;
                     }
                 }
+                // Something came in behind the reactor's back: let it report before anybody is judged.
+                Verdict::Close { reason, .. } | Verdict::Overdue { reason }
+                    if self.has_unread(reason) =>
+                {
+                    self.heart.not_overdue(reason);
+                    cx.waker().wake_by_ref();
+                    return Some(Time(now.0 + 1));
+                }
                 Verdict::Close { reason, due } => {
-                    if self.has_unread(reason) {
-                        // Something came in behind the reactor's back: let it report before anybody is judged.
-                        cx.waker().wake_by_ref();
-                        return Some(Time(now.0 + 1));
-                    }
                     self.end(Cause::new(reason), Some(due), cx, now);
                     return None;
                 }

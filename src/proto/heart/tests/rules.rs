@@ -572,3 +572,20 @@ fn standing_still_counts_neither_as_heard_nor_as_overdue() {
         ]
     );
 }
+
+#[test]
+fn what_was_told_too_soon_can_be_taken_back() {
+    let policy = Policy {
+        idle_limit: Some(secs(10.0)),
+        mode: Mode::Observe,
+        ..off()
+    };
+    let mut stream = Stream::open(Kind::WebSocket, policy, 1);
+    let reason = Reason::ClientIdle;
+    assert_eq!(stream.verdict(10.0), Verdict::Overdue { reason });
+    stream.heart.not_overdue(reason);
+    assert_eq!(stream.verdict(10.0), Verdict::Overdue { reason });
+    stream.heart.not_overdue(reason);
+    stream.on(10.0, Op::Read(Client));
+    assert_eq!(stream.wait(11.0), (Some(at(20.0)), None, None));
+}
