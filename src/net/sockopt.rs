@@ -12,9 +12,8 @@ use tokio::net::TcpStream;
 /// Connections that may wait for `accept`; the kernel lowers it to `net.core.somaxconn` (4096 by default).
 const BACKLOG: i32 = 4096;
 
-/// A vanished peer is found after at most 25 s + 3 × 10 s of silence, where nothing else asks it anything.
+/// With KEEPALIVE_IDLE: a vanished peer is found after at most 25 s + 3 × 10 s of silence, where nothing else asks it anything.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
-    .with_time(Duration::from_secs(25))
     .with_interval(Duration::from_secs(10))
     .with_retries(3);
 

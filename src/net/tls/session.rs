@@ -17,12 +17,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
 };
+use rustls::{ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -55,6 +55,8 @@ pub struct Session {
     plain: Vec<u8>,
     /// Records that the socket has not taken.
     outgoing: Vec<u8>,
+    /// What waits there is TLS 1.3's own and no answer to anything: it goes with the next write.
+    patient: bool,
     /// The peer's close_notify was read.
     ended: bool,
     /// Ours was written.
@@ -84,6 +86,7 @@ impl Session {
             partial: Vec::new(),
             plain: Vec::new(),
             outgoing: Vec::new(),
+            patient: false,
             ended: false,
             closed: false,
             broken: false,
@@ -116,17 +119,15 @@ impl Session {
     }
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
+        while self.tls.is_handshaking() {
             ready!(self.poll_send(cx))?;
-            if !self.tls.is_handshaking() {
-                return Poll::Ready(Ok(()));
-            }
             let mut nobody = ReadBuf::new(&mut []);
             ready!(self.poll_receive(cx, &mut nobody))?;
             if self.ended {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         }
+        Poll::Ready(Ok(()))
     }
 
     /// Reads once, and decrypts into `buffer` what has room there.
@@ -154,14 +155,22 @@ impl Session {
         }
         self.read += count as u64;
         input[..held].copy_from_slice(&self.partial);
+        let patient = self.patient || self.outgoing.is_empty();
         let digested = self.digest(&mut input[..held + count], buffer);
+        self.patient = patient && digested.is_ok() && self.has_leisure();
         // What TLS itself has to say, be it why it gives up. What the socket does not take goes with the next write.
-        let sent = self.poll_send(cx);
+        let sent = self.poll_flush_records(cx);
         self.partial = input[digested?..held + count].to_vec();
         match sent {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(())),
         }
+    }
+
+    /// Whether the peer waits for nothing that TLS says by itself: session tickets, which would else cost a packet of their
+    /// own, and renewed keys, which are due before the next bytes (RFC 8446 sections 4.6.1 and 4.6.3).
+    fn has_leisure(&self) -> bool {
+        !self.tls.is_handshaking() && self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_3)
     }
 
     /// Goes through the records of `input`; returns how many of its bytes are done with.
@@ -251,12 +260,21 @@ impl Session {
         self.outgoing = outgoing;
     }
 
+    /// Ready when the socket has taken everything but what can wait.
+    fn poll_flush_records(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.patient {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_send(cx)
+    }
+
     /// Ready when the socket has taken everything.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.outgoing.is_empty() {
             return Poll::Ready(Ok(()));
         }
         let outgoing = std::mem::take(&mut self.outgoing);
+        self.patient = false;
         self.send(cx, &outgoing)?;
         if self.outgoing.is_empty() {
             Poll::Ready(Ok(()))
@@ -320,17 +338,26 @@ impl AsyncWrite for Session {
         cx: &mut Context<'_>,
         plain: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_send(cx))?;
+        ready!(self.poll_flush_records(cx))?;
         let plain = &plain[..plain.len().min(WRITE)];
         let scratch = Rc::clone(&self.scratch);
         let mut output = scratch.output.borrow_mut();
-        let end = self.make(&mut output, 0, |traffic, room| traffic.encrypt(plain, room))?;
+        let first = std::mem::take(&mut self.outgoing);
+        let start = first.len();
+        if output.len() < start {
+            output.resize(start, 0);
+        }
+        output[..start].copy_from_slice(&first);
+        let end = self.make(&mut output, start, |traffic, room| {
+            traffic.encrypt(plain, room)
+        })?;
+        self.patient = false;
         self.send(cx, &output[..end])?;
         Poll::Ready(Ok(plain.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_send(cx)
+        self.poll_flush_records(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -9,6 +9,7 @@ use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::*;
+use crate::net::leg::Io;
 
 fn of_version(version: &'static rustls::SupportedProtocolVersion) -> ClientConfig {
     let client = Trusting {
@@ -120,4 +121,23 @@ async fn a_peer_that_reads_late_gets_what_waits_with_the_flush() {
     leg.flush().await.unwrap();
     let heard = reading.await.unwrap();
     assert!(heard.chunks(block.len()).all(|part| part == block));
+}
+
+#[tokio::test]
+async fn tickets_go_with_the_first_bytes_where_the_version_allows() {
+    let server = listener(&[&Authority::new().issue(&["localhost"])]);
+    for (version, waits) in [(&TLS12, false), (&TLS13, true)] {
+        let (mut leg, mut client) = connected(&server, of_version(version)).await;
+        let flight = leg.raw_bytes_written();
+        leg.flush().await.unwrap();
+        assert_eq!(leg.raw_bytes_written(), flight, "they are in no hurry");
+        leg.write_all(b"x").await.unwrap();
+        let first = leg.raw_bytes_written() - flight;
+        leg.write_all(b"x").await.unwrap();
+        let second = leg.raw_bytes_written() - flight - first;
+        assert_eq!(first > second, waits, "{first} and {second} bytes");
+        let mut heard = [0; 2];
+        client.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"xx");
+    }
 }
