@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Uri, Version};
+use http::{HeaderMap, HeaderValue, Uri, Version};
 use uuid::Uuid;
 
 use super::headers::{self, Forwarded, Purpose};
@@ -34,34 +34,33 @@ impl Attempt {
         head.version = Version::HTTP_11;
         let trusted = self.trusts(self.client.ip());
         let kept = |name: &str| {
-            let value = head.headers.get(name).filter(|_| trusted)?;
-            value.to_str().ok().map(str::to_owned)
+            let value = head.headers.get(name)?;
+            (trusted && value.to_str().is_ok()).then(|| value.clone())
         };
-        let peer = self.client.ip().to_string();
+        let peer = text(self.client.ip().to_string());
         let forwarded = Forwarded {
             chain: match kept("x-forwarded-for") {
-                Some(_) => format!("{}, {peer}", chain(&head.headers)),
-                None => peer,
+                Some(_) => text(format!("{}, {}", chain(&head.headers), self.client.ip())),
+                None => peer.clone(),
             },
             client: self
                 .forwarded_client(&head.headers)
-                .unwrap_or(self.client)
-                .ip()
-                .to_string(),
-            proto: kept("x-forwarded-proto").unwrap_or_else(|| match self.config.protocol {
-                Protocol::Wss | Protocol::Tls => "https".into(),
-                Protocol::Ws | Protocol::Tcp => "http".into(),
+                .map_or(peer, |client| text(client.ip().to_string())),
+            proto: kept("x-forwarded-proto").unwrap_or_else(|| {
+                HeaderValue::from_static(match self.config.protocol {
+                    Protocol::Wss | Protocol::Tls => "https",
+                    Protocol::Ws | Protocol::Tcp => "http",
+                })
             }),
-            host: head
-                .headers
-                .get("x-forwarded-host")
-                .filter(|_| trusted)
-                .or(head.headers.get(http::header::HOST))
-                .cloned(),
-            stream_id: id.map(|id| id.to_string()),
-            certificate_subject: self.certificate_subject.as_deref(),
+            host: kept("x-forwarded-host")
+                .or_else(|| head.headers.get(http::header::HOST).cloned()),
+            stream_id: id.map(|id| text(id.to_string())),
+            certificate_subject: self
+                .certificate_subject
+                .as_deref()
+                .and_then(|subject| HeaderValue::from_str(subject).ok()),
         };
-        headers::request(&mut head.headers, purpose, &forwarded);
+        headers::request(&mut head.headers, purpose, forwarded);
     }
 
     /// What the registry wants to know.
@@ -69,7 +68,7 @@ impl Attempt {
         let header = |name| {
             headers
                 .get(name)
-                .map(|value: &http::HeaderValue| shown(value.as_bytes()))
+                .map(|value: &HeaderValue| shown(value.as_bytes()))
         };
         Request {
             client: self.forwarded_client(headers),
@@ -111,6 +110,11 @@ impl Attempt {
     }
 }
 
+/// An address, an id or a chain of addresses, none of which holds a byte that a header cannot.
+fn text(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
 fn chain(headers: &HeaderMap) -> String {
     let lines = headers
         .get_all("x-forwarded-for")
@@ -132,15 +136,16 @@ fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut shown = String::with_capacity(text.len().min(TEXT_MAX));
     for character in text.chars() {
-        let piece = if character.is_control() {
-            character.escape_default().to_string()
+        let before = shown.len();
+        if character.is_control() {
+            shown.extend(character.escape_default());
         } else {
-            character.to_string()
-        };
-        if shown.len() + piece.len() > TEXT_MAX {
+            shown.push(character);
+        }
+        if shown.len() > TEXT_MAX {
+            shown.truncate(before);
             break;
         }
-        shown.push_str(&piece);
     }
     shown
 }

@@ -39,38 +39,36 @@ pub(super) enum Purpose {
 }
 
 /// What a request is told about its client.
-pub(super) struct Forwarded<'a> {
+pub(super) struct Forwarded {
     /// The chain as it goes on: of a trusted proxy with its own address appended, else the client alone.
-    pub(super) chain: String,
-    pub(super) client: String,
-    pub(super) proto: String,
+    pub(super) chain: HeaderValue,
+    pub(super) client: HeaderValue,
+    pub(super) proto: HeaderValue,
     pub(super) host: Option<HeaderValue>,
-    pub(super) stream_id: Option<String>,
-    pub(super) certificate_subject: Option<&'a str>,
+    pub(super) stream_id: Option<HeaderValue>,
+    pub(super) certificate_subject: Option<HeaderValue>,
 }
 
 /// Rebuilds a request's headers in their order: removing from a map in place would move the last header forward.
-pub(super) fn request(headers: &mut HeaderMap, purpose: Purpose, forwarded: &Forwarded<'_>) {
+pub(super) fn request(headers: &mut HeaderMap, purpose: Purpose, forwarded: Forwarded) {
     rebuild(headers, purpose, |name| is_ours(name) || *name == FORWARDED);
-    let mut set = |name: HeaderName, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
+    let always = [
+        ("x-forwarded-for", forwarded.chain),
+        ("x-forwarded-proto", forwarded.proto),
+        ("x-real-ip", forwarded.client),
+    ];
+    for (name, value) in always {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+    let perhaps = [
+        (STREAM_ID, forwarded.stream_id),
+        (CERTIFICATE_SUBJECT, forwarded.certificate_subject),
+        (HeaderName::from_static("x-forwarded-host"), forwarded.host),
+    ];
+    for (name, value) in perhaps {
+        if let Some(value) = value {
             headers.insert(name, value);
         }
-    };
-    set(HeaderName::from_static("x-forwarded-for"), &forwarded.chain);
-    set(
-        HeaderName::from_static("x-forwarded-proto"),
-        &forwarded.proto,
-    );
-    set(HeaderName::from_static("x-real-ip"), &forwarded.client);
-    if let Some(id) = &forwarded.stream_id {
-        set(STREAM_ID, id);
-    }
-    if let Some(subject) = forwarded.certificate_subject {
-        set(CERTIFICATE_SUBJECT, subject);
-    }
-    if let Some(host) = &forwarded.host {
-        headers.insert(HeaderName::from_static("x-forwarded-host"), host.clone());
     }
 }
 
@@ -104,7 +102,8 @@ pub(super) fn set_offers(headers: &mut HeaderMap, offers: Vec<HeaderValue>) {
 
 fn rebuild(headers: &mut HeaderMap, purpose: Purpose, unwanted: impl Fn(&HeaderName) -> bool) {
     let named = connection_options(headers);
-    let old = std::mem::take(headers);
+    let room = HeaderMap::with_capacity(headers.len() + OURS.len() + 2);
+    let old = std::mem::replace(headers, room);
     let mut current = None;
     for (name, value) in old {
         current = name.or(current);
@@ -167,13 +166,13 @@ mod tests {
             .collect()
     }
 
-    fn forwarded() -> Forwarded<'static> {
+    fn forwarded() -> Forwarded {
         Forwarded {
-            chain: "192.0.2.1".into(),
-            client: "192.0.2.1".into(),
-            proto: "https".into(),
+            chain: HeaderValue::from_static("192.0.2.1"),
+            client: HeaderValue::from_static("192.0.2.1"),
+            proto: HeaderValue::from_static("https"),
             host: Some(HeaderValue::from_static("chat.example")),
-            stream_id: Some("id".into()),
+            stream_id: Some(HeaderValue::from_static("id")),
             certificate_subject: None,
         }
     }
@@ -190,7 +189,7 @@ mod tests {
             ("upgrade", "h2c"),
             ("c", "4"),
         ]);
-        request(&mut headers, Purpose::Http, &forwarded());
+        request(&mut headers, Purpose::Http, forwarded());
         assert_eq!(
             lines(&headers)[..4],
             ["host: chat.example", "a: 1", "b: 3", "c: 4"]
@@ -204,7 +203,7 @@ mod tests {
             ("upgrade", "websocket"),
             ("a", "1"),
         ]);
-        request(&mut headers, Purpose::WebSocket, &forwarded());
+        request(&mut headers, Purpose::WebSocket, forwarded());
         assert_eq!(
             lines(&headers)[..3],
             ["connection: Upgrade", "upgrade: websocket", "a: 1"]
@@ -218,7 +217,7 @@ mod tests {
             ("connection", "X-Forwarded-For, Sidebeat-Stream-Id"),
             ("x-forwarded-for", "6.6.6.6"),
         ]);
-        request(&mut headers, Purpose::Http, &forwarded());
+        request(&mut headers, Purpose::Http, forwarded());
         assert_eq!(headers["x-forwarded-for"], "192.0.2.1");
         assert_eq!(headers["sidebeat-stream-id"], "id");
     }
@@ -234,7 +233,7 @@ mod tests {
             "forwarded",
         ];
         let mut headers = map(&forged.map(|name| (name, "evil")));
-        request(&mut headers, Purpose::Http, &forwarded());
+        request(&mut headers, Purpose::Http, forwarded());
         assert!(headers.values().all(|value| value != "evil"), "{headers:?}");
     }
 
