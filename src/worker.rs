@@ -29,8 +29,8 @@ const TICK: Duration = Duration::from_millis(500);
 /// A gap between two readings of the clock that counts as our own absence (rule 12): two missed ticks.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// One read's worth of bytes; larger ones gain nothing, since a socket seldom holds more.
-pub const SCRATCH: usize = 64 * 1024;
+/// One read's worth of bytes: a message of 64 KiB, the size that many programs write at once, with its frame's head.
+pub const SCRATCH: usize = 80 * 1024;
 
 /// Where a stream lives: worker, place in its slab. The id guards against a place that was given to another stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

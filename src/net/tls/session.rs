@@ -26,11 +26,11 @@ use rustls::{ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Plaintext of one write: four records of the largest size.
-const WRITE: usize = 64 * 1024;
+/// Plaintext of one write: five records of the largest size, which are what a worker reads at once.
+const WRITE: usize = 80 * 1024;
 
 /// Ciphertext of one read together with what was left of the last, so that a reader of as much has room for all of it.
-const READ: usize = 64 * 1024;
+const READ: usize = 80 * 1024;
 
 /// Ciphertext of one read behind a handshake message that is larger than that.
 const READ_MIN: usize = 16 * 1024;
