@@ -3,6 +3,7 @@
 mod bench;
 mod closing;
 mod crowd;
+mod ground;
 mod growth;
 mod heartbeat;
 mod mailbox;

@@ -2,8 +2,6 @@
 
 use super::*;
 use crate::hook::schema::tests::check;
-use crate::registry::{Identity, Opening};
-use crate::worker::Home;
 
 #[tokio::test]
 async fn streams_open_at_a_crash_are_reported_once_in_order_and_under_their_last_uid() {
@@ -79,7 +77,7 @@ async fn streams_open_at_a_crash_are_reported_once_in_order_and_under_their_last
         .iter()
         .find(|event| event["data"]["uid"] == "late")
         .unwrap();
-    assert_eq!(late["data"]["uid_source"], "response_header");
+    assert_eq!(late["data"]["uid_source"], "query");
     assert_eq!(late["data"]["tags"], serde_json::json!(["vip"]));
     // The user who is back is told of after he was gone.
     let place = |kind: &str, subject: u128| {
@@ -99,31 +97,9 @@ async fn streams_open_at_a_crash_are_reported_once_in_order_and_under_their_last
 }
 
 fn entry(stream: u128, uid: &str) -> Arc<Entry> {
-    let opening = Opening {
-        listener: Arc::from("chat"),
-        protocol: "wss",
-        client: "203.0.113.9:50122".parse().unwrap(),
-        client_source: "socket",
-        upstream: Box::from("127.0.0.1:8080"),
-        upstream_local: None,
-        host: None,
-        path: None,
-        subprotocol: None,
-        user_agent: None,
-        at: SystemTime::now(),
-        instant: Instant::now(),
-    };
-    let identity = Identity {
-        uid: Some(Box::from(uid)),
-        uid_source: Some(UidSource::ResponseHeader),
-        tags: vec![Box::from("vip")],
-    };
-    Entry::new(
-        Uuid::from_u128(stream),
-        Home { worker: 0, slot: 0 },
-        opening,
-        identity,
-    )
+    let mut entry = crate::registry::tests::entry("chat", "203.0.113.9:50122", Some(uid), &["vip"]);
+    Arc::get_mut(&mut entry).unwrap().id = Uuid::from_u128(stream);
+    entry
 }
 
 #[tokio::test]
