@@ -48,7 +48,7 @@ pub(crate) enum CtlError {
     Unknown,
     /// The stream had ended before it could be told anything.
     #[error("it had ended before: {}", .0.sentence())]
-    Ended(Ended),
+    Ended(Box<Ended>),
     /// Not everything that matched was done.
     #[error(
         "{failed} of {matched} streams could not, had ended before, or did not answer within 5 s"

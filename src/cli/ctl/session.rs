@@ -9,7 +9,6 @@ use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::why::Ended;
 use super::{CtlError, collected};
 use crate::admin::Token;
 use crate::admin::client::{Address, Answer, Call, Content, Endpoint};
@@ -225,7 +224,7 @@ impl Session {
     pub(super) async fn change(&self, request: &Request) -> Result<Reply<'_>, CtlError> {
         let reply = self.find(request).await?;
         if reply.is_gone() {
-            return Err(CtlError::Ended(reply.read::<Ended>()?));
+            return Err(CtlError::Ended(reply.read()?));
         }
         Ok(reply)
     }
