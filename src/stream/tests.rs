@@ -3,6 +3,7 @@
 mod bench;
 mod closing;
 mod crowd;
+mod first_message;
 mod ground;
 mod growth;
 mod heartbeat;
