@@ -15,12 +15,14 @@ mod endpoint;
 mod error;
 mod event;
 mod log;
+mod message;
 mod metrics;
 mod pace;
 mod queue;
 mod schema;
 mod shared;
 pub mod sign;
+mod source;
 mod trouble;
 
 use std::path::Path;
@@ -107,7 +109,7 @@ impl Hooks {
             progress: Arc::default(),
         });
         shared.configure(hooks)?;
-        let source = event::source(boot);
+        let source = source::of(boot);
         match log {
             Some(log) => log.start(shared.clone(), source, commands)?,
             None => drop(runtime.spawn(dispatch(shared.clone(), source, commands))),

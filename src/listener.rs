@@ -4,11 +4,11 @@ mod accept;
 mod capacity;
 mod deaths;
 mod limits;
+mod loaded;
 mod lobby;
+mod local;
 
-use std::cell::Cell;
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,12 +16,12 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use crate::config::{self, Protocol};
+use crate::config;
 use crate::metrics::ListenerMetrics;
-use crate::net::tls::{Alpn, Certificates, ServerTls, TlsError};
+use crate::net::tls::{Certificates, ServerTls, TlsError};
 use crate::net::upstream::Dialer;
-use crate::proto::cause::{End, Reason, Rejection};
-use crate::stream::{self, Terms};
+use crate::proto::cause::{Reason, Rejection};
+use crate::stream::Terms;
 
 pub use accept::{Owner, accept};
 use capacity::Use;
@@ -29,7 +29,10 @@ pub use capacity::{Capacity, Needs, Pair, raise_descriptors};
 use deaths::Deaths;
 pub use limits::Client;
 use limits::Limiter;
+use loaded::alpn;
+pub use loaded::{Loaded, check};
 pub use lobby::{Phase, Seat, evict, guests};
+pub use local::Local;
 
 /// How often the same complaint is logged at most.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -72,47 +75,6 @@ impl Throttle {
             *last = Some(Instant::now());
         }
         due
-    }
-}
-
-/// What a listener needs of files and of its configuration, read and checked: a reload makes all of it before it puts
-/// any of it to use.
-pub struct Loaded {
-    config: Arc<config::Listener>,
-    dialer: Dialer,
-}
-
-impl Loaded {
-    /// Reads the files for the way to the app.
-    pub fn read(config: &Arc<config::Listener>) -> Result<Self, TlsError> {
-        let user_timeout = stream::user_timeout(&config.heartbeat);
-        let dialer = Dialer::new(
-            &config.upstream,
-            alpn(config),
-            config.connect_timeout,
-            user_timeout,
-        )?;
-        Ok(Self {
-            config: Arc::clone(config),
-            dialer,
-        })
-    }
-}
-
-/// Reads every file of a listener and forgets it.
-pub fn check(config: &config::Listener) -> Result<(), TlsError> {
-    let tls = config
-        .tls
-        .as_ref()
-        .map(|tls| ServerTls::load(tls, alpn(config)));
-    tls.transpose()?;
-    Dialer::new(&config.upstream, alpn(config), config.connect_timeout, None).map(drop)
-}
-
-fn alpn(config: &config::Listener) -> Alpn {
-    match config.protocol {
-        Protocol::Ws | Protocol::Wss => Alpn::Http11,
-        Protocol::Tcp | Protocol::Tls => Alpn::None,
     }
 }
 
@@ -276,47 +238,5 @@ impl Drop for Permit {
         self.listener.limiter.release(self.client);
         self.listener.capacity.give_back(Use::Stream);
         self.listener.streams.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// One worker's side of a listener: counts of the data path in plain cells, moved into the metrics by the worker's tick.
-pub struct Local {
-    /// The part that all workers share.
-    pub shared: Arc<Listener>,
-    bytes: [Cell<u64>; 2],
-    messages: [Cell<u64>; 2],
-    lobby: lobby::Lobby,
-}
-
-impl Local {
-    /// Empty tallies for `shared`.
-    pub fn new(shared: Arc<Listener>) -> Rc<Self> {
-        Rc::new(Self {
-            shared,
-            bytes: Default::default(),
-            messages: Default::default(),
-            lobby: lobby::Lobby::default(),
-        })
-    }
-
-    /// Counts what one turn of a stream read from `from`.
-    pub fn count(&self, from: End, bytes: u64, messages: u64) {
-        let (byte_cell, message_cell) = (&self.bytes[from as usize], &self.messages[from as usize]);
-        byte_cell.set(byte_cell.get() + bytes);
-        message_cell.set(message_cell.get() + messages);
-    }
-
-    /// Moves the counts into the metrics.
-    pub fn publish(&self) {
-        for from in End::BOTH {
-            self.shared
-                .metrics
-                .bytes(from)
-                .inc_by(self.bytes[from as usize].take());
-            self.shared
-                .metrics
-                .messages(from)
-                .inc_by(self.messages[from as usize].take());
-        }
     }
 }

@@ -2,33 +2,35 @@
 
 mod drain;
 mod listeners;
+mod planes;
 mod reload;
+mod shared;
+mod signals;
 mod status;
 mod workers;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, SystemTime};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::admin::control::{Command as Asked, DrainReport};
-use crate::admin::telemetry::{self, Telemetry};
-use crate::admin::{self, AdminListener, Api, Guards, Token};
-use crate::config::{self, Config, ConfigSource};
+use crate::admin::control::Command as Asked;
+use crate::admin::{Api, TokenError};
+use crate::config::{Config, ConfigSource};
 use crate::health::Health;
-use crate::hook::{Event, HookMetrics, Hooks};
+use crate::hook::{HookMetrics, Hooks};
 use crate::listener::{Capacity, Needs, raise_descriptors};
 use crate::metrics::Metrics;
 use crate::priority;
-use crate::proto::cause::{Cause, Reason};
-use crate::registry::Registry;
+use drain::{Drain, drained};
+use planes::guards;
 use reload::Reloads;
+pub use shared::Shared;
+use signals::Signals;
 use workers::{Beside, Workers};
 
 /// Exit code of EX_OSERR in sysexits.h: an address cannot be bound, or another error of the system.
@@ -42,62 +44,6 @@ const POKE: Duration = Duration::from_secs(2);
 
 /// How often certificates that end soon are named in the log, besides start and reload.
 const EXPIRY: Duration = Duration::from_secs(24 * 3600);
-
-/// What all threads share.
-pub struct Shared {
-    /// All metric families.
-    pub metrics: Arc<Metrics>,
-    /// What the probes say.
-    pub health: Arc<Health>,
-    /// The open streams.
-    pub registry: Arc<Registry>,
-    /// The close hooks.
-    pub hooks: Hooks,
-    refuses: AtomicBool,
-    drain_code: AtomicU16,
-    capacity: Arc<Capacity>,
-}
-
-impl Shared {
-    /// A process that takes openings.
-    pub fn new(
-        metrics: Arc<Metrics>,
-        health: Arc<Health>,
-        hooks: Hooks,
-        drain: &config::Drain,
-        capacity: Capacity,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            metrics,
-            health,
-            registry: Arc::new(Registry::new(hooks.clone())),
-            hooks,
-            refuses: AtomicBool::new(false),
-            drain_code: AtomicU16::new(drain.close_code),
-            capacity: Arc::new(capacity),
-        })
-    }
-
-    /// Whether openings are refused: a drain is past its delay.
-    pub fn refuses(&self) -> bool {
-        self.refuses.load(Ordering::Relaxed)
-    }
-
-    /// Streams of all listeners, those included that are opening or whose sockets still live.
-    pub fn streams(&self) -> usize {
-        self.capacity.streams()
-    }
-
-    /// The file descriptors that clients share.
-    pub fn capacity(&self) -> &Arc<Capacity> {
-        &self.capacity
-    }
-
-    /// The cause of a stream that a drain ends.
-    pub fn drain_cause(&self) -> Cause {
-        Cause::new(Reason::Drain).with_code(Some(self.drain_code.load(Ordering::Relaxed)))
-    }
-}
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -120,7 +66,7 @@ pub enum StartError {
     Os(#[from] std::io::Error),
     /// The file of the admin token.
     #[error(transparent)]
-    Token(#[from] admin::TokenError),
+    Token(#[from] TokenError),
 }
 
 /// Runs until a signal ends it. SIGINT on a terminal ends it without delay and spread.
@@ -178,17 +124,6 @@ struct Server {
     drain: Option<Drain>,
 }
 
-/// A drain under way.
-struct Drain {
-    report: DrainReport,
-    /// How many events were left when it was over.
-    task: JoinHandle<usize>,
-    /// `None` while it runs.
-    events_left: Option<usize>,
-    /// A signal asked for the end of the process.
-    exits: bool,
-}
-
 impl Server {
     async fn start(config: Config, source: ConfigSource) -> Result<Self, StartError> {
         let descriptors = raise_descriptors();
@@ -229,7 +164,7 @@ impl Server {
         let registry = Arc::clone(&shared.registry);
         let api = Api::new(control, registry, workers.post(), guards(&config)?);
         let api = Arc::new(api);
-        serve_planes(&config, &shared, &api)?;
+        planes::serve(&config, &shared, &api)?;
         shared.metrics.config_loaded(SystemTime::now());
         let scraped = Arc::downgrade(&shared);
         shared.metrics.on_scrape(Box::new(move |_| {
@@ -325,59 +260,6 @@ impl Server {
             Asked::Config(reply) => drop(reply.send(self.reloads.config.redacted())),
         }
     }
-
-    fn begin_drain(&mut self, delay: Option<Duration>, spread: Option<Duration>) -> DrainReport {
-        if let Some(drain) = &self.drain {
-            return drain.report.clone();
-        }
-        let mut settings = self.reloads.config.drain;
-        settings.delay = delay.unwrap_or(settings.delay);
-        settings.spread = spread.unwrap_or(settings.spread);
-        let streams = self.shared.registry.len() as u64;
-        let report = DrainReport {
-            streams,
-            delay_ms: settings.delay.as_millis() as u64,
-            spread_ms: settings.spread.as_millis() as u64,
-        };
-        tracing::info!(streams, delay = ?settings.delay, spread = ?settings.spread, "draining");
-        self.shared.health.start_draining();
-        self.shared.metrics.set_draining(true);
-        let event = Event::Draining {
-            streams,
-            delay: settings.delay,
-            spread: settings.spread,
-        };
-        self.shared.hooks.emit(event, SystemTime::now());
-        let listeners = self.reloads.config.listeners.values();
-        let close_timeout = listeners
-            .map(|listener| listener.heartbeat.close_timeout)
-            .max()
-            .unwrap_or_default();
-        let task = tokio::spawn(drain::run(
-            Arc::clone(&self.shared),
-            self.workers.handle(),
-            settings,
-            close_timeout,
-        ));
-        self.drain = Some(Drain {
-            report: report.clone(),
-            task,
-            events_left: None,
-            exits: false,
-        });
-        report
-    }
-}
-
-async fn drained(drain: &mut Option<Drain>) -> usize {
-    match drain {
-        Some(Drain {
-            task,
-            events_left: None,
-            ..
-        }) => task.await.unwrap_or(usize::MAX),
-        Some(_) | None => std::future::pending().await,
-    }
 }
 
 fn needs(config: &Config, workers: usize) -> Needs {
@@ -385,41 +267,6 @@ fn needs(config: &Config, workers: usize) -> Needs {
         workers,
         listeners: config.listeners.len(),
         hooks: config.hooks.len(),
-    }
-}
-
-fn guards(config: &Config) -> Result<Guards, admin::TokenError> {
-    let Some(admin) = &config.admin else {
-        return Ok(Guards::default());
-    };
-    let token = admin.token_file.as_deref().map(Token::read).transpose()?;
-    Ok(Guards {
-        token,
-        hosts: admin.hosts.clone(),
-    })
-}
-
-fn serve_planes(config: &Config, shared: &Arc<Shared>, api: &Arc<Api>) -> Result<(), StartError> {
-    if let Some(address) = config.telemetry {
-        let socket =
-            telemetry::bind(address).map_err(|source| cannot_bind("telemetry", address, source))?;
-        announce("telemetry", &format!("http://{}", socket.local_addr()?));
-        let told = Telemetry::new(Arc::clone(&shared.metrics), Arc::clone(&shared.health));
-        tokio::spawn(telemetry::serve(socket, Arc::new(told)));
-    }
-    if let Some(admin) = &config.admin {
-        let socket = AdminListener::bind(&admin.listen)
-            .map_err(|source| cannot_bind("admin", admin_address(&admin.listen), source))?;
-        announce("admin", &socket.url());
-        tokio::spawn(admin::serve(socket, Arc::clone(api)));
-    }
-    Ok(())
-}
-
-fn admin_address(address: &config::AdminAddress) -> String {
-    match address {
-        config::AdminAddress::Tcp(address) => address.to_string(),
-        config::AdminAddress::Unix(path) => format!("unix:{}", path.display()),
     }
 }
 
@@ -434,28 +281,4 @@ fn cannot_bind(what: &str, address: impl std::fmt::Display, source: std::io::Err
 /// The line that tells a person, or a test that asked for port 0, where to connect.
 fn announce(listener: &str, address: &str) {
     tracing::info!(listener, address, "listening");
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Option<SignalKind> {
-        tokio::select! {
-            got = self.terminate.recv() => got.map(|()| SignalKind::terminate()),
-            got = self.interrupt.recv() => got.map(|()| SignalKind::interrupt()),
-            got = self.hangup.recv() => got.map(|()| SignalKind::hangup()),
-        }
-    }
 }

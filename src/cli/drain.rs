@@ -4,10 +4,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use http::Method;
 use serde_json::{Map, Value};
 
-use super::ctl::{self, CtlError, Output, Session, Target};
+use super::ctl::{self, CtlError, Output, Request, Session, Target};
 use crate::admin::client::{Content, Endpoint};
 use crate::admin::control::{DrainReport, State};
 use crate::config::Config;
@@ -43,11 +42,8 @@ pub(super) struct DrainOptions {
 /// Runs the command; `config` is the file of `-c`, loaded.
 pub(super) fn main(args: DrainArgs, config: Option<&Config>) -> ExitCode {
     ctl::finish(async |out: &mut Output| {
-        let target = match config {
-            Some(config) => args.target.with_config(config),
-            None => args.target,
-        };
-        drain(&target.open().await?, &args.options, out).await
+        let session = args.target.with_config(config).open().await?;
+        drain(&session, &args.options, out).await
     })
 }
 
@@ -63,12 +59,8 @@ pub(super) async fn drain(
             body.insert(name.to_owned(), Value::String(value.clone()));
         }
     }
-    let mut results = Vec::new();
-    for endpoint in &session.endpoints {
-        let body = Content::Json(Value::Object(body.clone()));
-        let report = session.call(endpoint, Method::POST, "/v1/drain", body);
-        results.push(report.await);
-    }
+    let request = Request::post("/v1/drain", Content::Json(Value::Object(body)));
+    let results = session.call_each(&request).await;
     let started: Vec<_> = session
         .endpoints
         .iter()

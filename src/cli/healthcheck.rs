@@ -46,7 +46,7 @@ impl HealthcheckArgs {
         if is_unset {
             self.telemetry = config.telemetry.map(Address::from);
         }
-        self.target = self.target.with_config(config);
+        self.target = self.target.with_config(Some(config));
         self
     }
 

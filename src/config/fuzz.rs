@@ -15,16 +15,7 @@ pub fn configuration(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {
         return;
     };
-    let environment: Environment = [
-        ("DIR", FILES),
-        ("PORT", "9000"),
-        ("NUMBER", "55"),
-        ("WORD", "off"),
-        ("EMPTY", ""),
-        ("TRICK", "a: b # not a comment"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into();
+    let environment = environment(FILES);
     match read(text, &environment) {
         Err(error) => {
             let told = error.to_string();
@@ -41,4 +32,18 @@ pub fn configuration(input: &[u8]) {
             }
         }
     }
+}
+
+/// What cases name by `${…}`.
+pub(super) fn environment(directory: &str) -> Environment {
+    [
+        ("DIR", directory),
+        ("PORT", "9000"),
+        ("NUMBER", "55"),
+        ("WORD", "off"),
+        ("EMPTY", ""),
+        ("TRICK", "a: b # not a comment"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
 }

@@ -8,21 +8,8 @@ use serde::de::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
 use super::error::Place;
+use super::kinds::Kind;
 use super::node::{NoList, NoMap, Piece, Scalar, Shape};
-
-/// What a scalar means: how its text becomes a value.
-pub(super) trait Kind {
-    /// The ready value.
-    type Value;
-    /// Completes "expected …".
-    fn expected() -> Cow<'static, str>;
-    /// Reads the text; the error says what to write instead.
-    fn parse(text: &str) -> Result<Self::Value, String>;
-    /// The JSON Schema of the text, references by `${NAME}` left out.
-    fn schema() -> Schema;
-    /// Whether the meaning is free text, in which `${NAME}` needs no extra mention in the schema.
-    const FREE_TEXT: bool = false;
-}
 
 /// A scalar as written, before `${NAME}` is replaced and before it is read as a `K`.
 #[derive(Debug)]

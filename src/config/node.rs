@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::leaf::Kind;
+use super::kinds::Kind;
 
 /// A map where none can stand.
 pub(super) struct NoMap<K>(pub(super) Infallible, PhantomData<K>);

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::error::{ConfigError, Page, Place};
 use super::interpolate::{Environment, interpolate};
 use super::kinds::File;
-use super::leaf::{Kind, Leaf, Maybe};
+use super::kinds::Kind;
+use super::leaf::{Leaf, Maybe};
 
 /// What reading needs: the page for places, the environment for references.
 #[derive(Debug, Clone, Copy)]

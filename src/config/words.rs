@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use schemars::{Schema, json_schema};
 use serde_json::{Value, json};
 
-use super::leaf::Kind;
+use super::kinds::Kind;
 use super::ready::{ClientAuth, EventKind, HttpPolicy, LogFormat, ProxyVersion, TlsVersion};
 use crate::proto::heart::{IdleCounts, Mode, When};
 

@@ -7,8 +7,9 @@ use std::time::SystemTime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, WeakUnboundedSender};
 use tokio::sync::oneshot;
 
-use super::event::{Event, Message};
+use super::event::Event;
 use super::log::BoundEntry;
+use super::message::Message;
 use super::metrics::Settled;
 use super::shared::{Shared, retire_all};
 

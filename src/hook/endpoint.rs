@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::HookError;
 use super::credentials::{secret, sensitive, split_userinfo, tls, token};
-use super::event::Message;
+use super::message::Message;
 use super::queue::IN_FLIGHT;
 use super::sign::Secret;
 use crate::config;

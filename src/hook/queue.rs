@@ -1,22 +1,15 @@
 //! Order and schedule of one hook's events: which may be sent now, and when to ask again. No I/O, no clock.
 //!
-//! An event stands in up to two chains, one of its stream and one of its uid. It may be sent when it is the head of
-//! both, so it waits for every earlier event of either and holds back nothing else:
-//!
-//! ```text
-//! stream A:  1 ── 3 ────── 6          sendable: 1, 2
-//! stream B:  2 ────── 5               4 waits for 1 (uid), 6 for 3 and 4, 5 for 2
-//! uid 42:    1 ────── 4 ── 6
-//! ```
-//!
-//! Every operation costs O(log n): a chain is a list of links through the entries, never searched.
+//! Every operation costs O(log n).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+mod chains;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use uuid::Uuid;
+pub(super) use self::chains::Keys;
 
+use self::chains::Chains;
 use super::pace::Pace;
 
 /// Events a hook holds at most, sent ones included.
@@ -28,12 +21,6 @@ pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
 /// Seconds to wait after the first, second, … failure; the last one repeats.
 const WAITS: [u64; 5] = [1, 5, 15, 60, 120];
-/// What orders an event: it waits for earlier ones with the same stream or the same uid.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Keys {
-    pub(super) stream: Option<Uuid>,
-    pub(super) uid: Option<Arc<str>>,
-}
 
 /// What is given up first when the queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +68,7 @@ pub(super) struct Queue<T> {
     next: u64,
     /// Every event not settled, in order of arrival.
     entries: BTreeMap<Ticket, Entry<T>>,
-    /// The newest event of each chain.
-    tails: HashMap<Key, Ticket>,
+    chains: Chains,
     /// Heads of all their chains and due.
     ready: BTreeSet<Ticket>,
     /// Heads of all their chains, failed before: due at the instant.
@@ -94,27 +80,11 @@ pub(super) struct Queue<T> {
     in_flight: usize,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Key {
-    Stream(Uuid),
-    Uid(Arc<str>),
-}
-
 struct Entry<T> {
-    /// Stream in place 0, uid in place 1, here and in `links`.
-    keys: [Option<Key>; 2],
-    links: [Link; 2],
     occurred: Duration,
     attempts: u32,
     state: State,
     item: T,
-}
-
-/// Neighbours in one chain.
-#[derive(Clone, Copy, Default)]
-struct Link {
-    earlier: Option<Ticket>,
-    later: Option<Ticket>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -134,7 +104,7 @@ impl<T: Clone> Queue<T> {
             enabled: true,
             next: 0,
             entries: BTreeMap::new(),
-            tails: HashMap::new(),
+            chains: Chains::default(),
             ready: BTreeSet::new(),
             waiting: BTreeSet::new(),
             ages: BTreeSet::new(),
@@ -154,15 +124,12 @@ impl<T: Clone> Queue<T> {
     ) -> Option<T> {
         let ticket = Ticket(self.next);
         self.next += 1;
-        let keys = [keys.stream.map(Key::Stream), keys.uid.map(Key::Uid)];
-        let links = [0, 1].map(|place| self.append(ticket, place, &keys[place]));
+        self.chains.append(ticket, keys);
         self.ages.insert((occurred, ticket));
         if worth == Worth::Least {
             self.least.insert(ticket);
         }
         let entry = Entry {
-            keys,
-            links,
             occurred,
             attempts: 0,
             state: State::Blocked,
@@ -271,21 +238,6 @@ impl<T: Clone> Queue<T> {
         self.entries.get(ticket).map(|entry| &entry.item)
     }
 
-    /// Puts the event at the end of the chain of `key`.
-    fn append(&mut self, ticket: Ticket, place: usize, key: &Option<Key>) -> Link {
-        let Some(key) = key else {
-            return Link::default();
-        };
-        let earlier = self.tails.insert(key.clone(), ticket);
-        if let Some(earlier) = earlier.and_then(|earlier| self.entries.get_mut(&earlier)) {
-            earlier.links[place].later = Some(ticket);
-        }
-        Link {
-            earlier,
-            later: None,
-        }
-    }
-
     /// Takes the event out of its chains and every index.
     fn remove(&mut self, ticket: Ticket) -> Option<T> {
         let entry = self.entries.remove(&ticket)?;
@@ -297,22 +249,8 @@ impl<T: Clone> Queue<T> {
         }
         self.ages.remove(&(entry.occurred, ticket));
         self.least.remove(&ticket);
-        for (place, key) in entry.keys.into_iter().enumerate() {
-            let Some(key) = key else { continue };
-            let Link { earlier, later } = entry.links[place];
-            if let Some(entry) = earlier.and_then(|earlier| self.entries.get_mut(&earlier)) {
-                entry.links[place].later = later;
-            }
-            match (later, earlier) {
-                (Some(later), _) => {
-                    if let Some(entry) = self.entries.get_mut(&later) {
-                        entry.links[place].earlier = earlier;
-                    }
-                    self.unblock(later);
-                }
-                (None, Some(earlier)) => drop(self.tails.insert(key, earlier)),
-                (None, None) => drop(self.tails.remove(&key)),
-            }
+        for behind in self.chains.remove(ticket).into_iter().flatten() {
+            self.unblock(behind);
         }
         Some(entry.item)
     }
@@ -321,7 +259,7 @@ impl<T: Clone> Queue<T> {
     fn unblock(&mut self, ticket: Ticket) {
         if let Some(entry) = self.entries.get_mut(&ticket)
             && entry.state == State::Blocked
-            && entry.links.iter().all(|link| link.earlier.is_none())
+            && self.chains.is_head(ticket)
         {
             entry.state = State::Ready;
             self.ready.insert(ticket);
@@ -376,5 +314,4 @@ impl<T: Clone> Queue<T> {
 }
 
 #[cfg(test)]
-#[path = "queue_tests.rs"]
 mod tests;

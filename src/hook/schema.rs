@@ -175,3 +175,6 @@ fn time(what: &str) -> Value {
 fn words<T: Copy>(all: &[T], word: impl Fn(T) -> &'static str) -> Vec<&'static str> {
     all.iter().copied().map(word).collect()
 }
+
+#[cfg(test)]
+pub(super) mod tests;

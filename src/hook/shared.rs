@@ -12,7 +12,7 @@ use super::HookError;
 use super::deliver::{Delivery, Offer};
 use super::dispatch::LogLine;
 use super::endpoint::Endpoint;
-use super::event::Message;
+use super::message::Message;
 use super::metrics::HookMetrics;
 use super::queue::Rules;
 use crate::config::{self, EventKind};

@@ -2,31 +2,105 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rand::seq::SliceRandom;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
-use super::Shared;
 use super::workers::Handle;
+use super::{Server, Shared};
+use crate::admin::control::DrainReport;
 use crate::config;
+use crate::hook::Event;
 use crate::registry::Entry;
 use crate::worker::Command;
 
 /// How often the end of the last streams is looked for.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// A drain under way.
+pub(super) struct Drain {
+    report: DrainReport,
+    /// How many events were left when it was over.
+    task: JoinHandle<usize>,
+    /// `None` while it runs.
+    pub(super) events_left: Option<usize>,
+    /// A signal asked for the end of the process.
+    pub(super) exits: bool,
+}
+
+impl Server {
+    /// Begins a drain; during one it changes nothing and reports the one under way.
+    pub(super) fn begin_drain(
+        &mut self,
+        delay: Option<Duration>,
+        spread: Option<Duration>,
+    ) -> DrainReport {
+        if let Some(drain) = &self.drain {
+            return drain.report.clone();
+        }
+        let mut settings = self.reloads.config.drain;
+        settings.delay = delay.unwrap_or(settings.delay);
+        settings.spread = spread.unwrap_or(settings.spread);
+        let streams = self.shared.registry.len() as u64;
+        let report = DrainReport {
+            streams,
+            delay_ms: settings.delay.as_millis() as u64,
+            spread_ms: settings.spread.as_millis() as u64,
+        };
+        tracing::info!(streams, delay = ?settings.delay, spread = ?settings.spread, "draining");
+        self.shared.health.start_draining();
+        self.shared.metrics.set_draining(true);
+        let event = Event::Draining {
+            streams,
+            delay: settings.delay,
+            spread: settings.spread,
+        };
+        self.shared.hooks.emit(event, SystemTime::now());
+        let listeners = self.reloads.config.listeners.values();
+        let close_timeout = listeners
+            .map(|listener| listener.heartbeat.close_timeout)
+            .max()
+            .unwrap_or_default();
+        let task = tokio::spawn(run(
+            Arc::clone(&self.shared),
+            self.workers.handle(),
+            settings,
+            close_timeout,
+        ));
+        self.drain = Some(Drain {
+            report: report.clone(),
+            task,
+            events_left: None,
+            exits: false,
+        });
+        report
+    }
+}
+
+/// Waits for the end of a drain under way, once.
+pub(super) async fn drained(drain: &mut Option<Drain>) -> usize {
+    match drain {
+        Some(Drain {
+            task,
+            events_left: None,
+            ..
+        }) => task.await.unwrap_or(usize::MAX),
+        Some(_) | None => std::future::pending().await,
+    }
+}
+
 /// Runs a drain to its end; returns how many hook events are left.
-pub(super) async fn run(
+async fn run(
     shared: Arc<Shared>,
     workers: Handle,
     settings: config::Drain,
     close_timeout: Duration,
 ) -> usize {
     sleep(settings.delay).await;
-    shared.refuses.store(true, Ordering::Relaxed);
+    shared.refuse();
     let spread_end = Instant::now() + settings.spread;
     let mut told = HashSet::new();
     close_spread(&shared, &workers, settings.spread, &mut told).await;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
-use super::{Server, Shared, drain, guards, listeners, needs};
+use super::planes::guards;
+use super::{Server, Shared, drain, listeners, needs};
 use crate::admin::TokenError;
 use crate::admin::control::ReloadReport;
 use crate::config::{self, Config, ConfigSource};
@@ -172,9 +172,7 @@ impl Server {
             ));
         }
         self.api.set_guards(guards);
-        self.shared
-            .drain_code
-            .store(config.drain.close_code, Ordering::Relaxed);
+        self.shared.set_drain_code(config.drain.close_code);
         self.workers.policies_changed();
         self.reloads.seen = fingerprint(&self.reloads.source, &config);
         self.reloads.config = config;

@@ -10,28 +10,18 @@ use std::io;
 use std::task::Context;
 use std::time::Duration;
 
-use rand::RngExt;
-
 use super::pump::{Stop, Wish};
 use super::relay::Relay;
 use crate::net::leg::Io;
 use crate::proto::cause::{Cause, End, Reason};
 use crate::proto::framing::{Edge, Violation};
 use crate::proto::heart::{Kind, Time};
-use crate::proto::websocket;
 use crate::registry::record::Evidence;
 
 mod rest;
 mod sides;
 
 pub(super) use sides::{Ending, Reading, Writing};
-
-/// What a peer may still send after its last useful byte.
-const DISCARD: usize = 1024 * 1024;
-
-/// How long the offender of a violation still gets what the other side says. An app answers what was right before the
-/// violation, and alone it would have been heard: without this, Autobahn's cases 3.* and 4.* see a lost answer.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A stream whose cause is fixed.
 #[derive(Debug)]
@@ -194,30 +184,6 @@ impl<C: Io, U: Io> Relay<C, U> {
         }
     }
 
-    /// Nothing follows what waits for `end`, but the end.
-    fn finish(&mut self, end: End) {
-        self.writing[end as usize] = self.writing[end as usize].then(Ending::Fin);
-    }
-
-    /// Writes our Close to `to`, if this cause has one for it, with FIN right behind it.
-    fn send_close(&mut self, to: End, cx: &mut Context<'_>) {
-        self.writing[to as usize] = Writing::Ending(Ending::Fin);
-        let Some(closing) = &self.closing else { return };
-        let Some(code) = closing.cause.code else {
-            return;
-        };
-        let mask = (to == End::Upstream).then(|| self.live.worker.random().random());
-        let mut frame = Vec::new();
-        websocket::encode_close(Some(code), &closing.cause.text, mask, &mut frame);
-        let sent = match to {
-            End::Client => self.down.outbox.send(&mut self.client, cx, &frame),
-            End::Upstream => self.up.outbox.send(&mut self.upstream, cx, &frame),
-        };
-        if sent.is_err() {
-            self.lose(to);
-        }
-    }
-
     /// A peer's Close has passed: the other's Close may pass back.
     fn peer_closed(&mut self, from: End, code: Option<u16>, text: String, now: Time) {
         let reason = match from {
@@ -238,40 +204,6 @@ impl<C: Io, U: Io> Relay<C, U> {
         }
     }
 
-    fn stopped_in_closing(&mut self, from: End, stop: Stop, cx: &mut Context<'_>) {
-        let to = from.other();
-        if !matches!(stop, Stop::WriteFailed(_))
-            && let Some(closing) = &mut self.closing
-            && closing
-                .last_words
-                .take_if(|(offender, _)| *offender == to)
-                .is_some()
-        {
-            self.finish(from);
-        }
-        match stop {
-            Stop::Eof => self.reading[from as usize] = Reading::Ended,
-            Stop::ReadFailed(_) => {
-                self.lose(from);
-                self.reset(from);
-                self.reading[from as usize] = Reading::Ended;
-            }
-            Stop::WriteFailed(_) => {
-                self.lose(to);
-                return self.forget(from);
-            }
-            Stop::Close { .. } => {
-                self.finish(from);
-                self.forget(from);
-            }
-            Stop::Violated(_) | Stop::Boundary => self.forget(from),
-        }
-        if self.writing[to as usize] == Writing::Finishing && self.edge(to) != Edge::Inside {
-            return self.send_close(to, cx);
-        }
-        self.finish(to);
-    }
-
     fn close(&mut self, cause: Cause, awaited: Option<End>, now: Time) {
         // Boxed, like everything that an open stream does without: it would be a tenth of what an idle stream keeps.
         self.closing = Some(Box::new(Closing {
@@ -280,17 +212,6 @@ impl<C: Io, U: Io> Relay<C, U> {
             last_words: None,
             cause,
         }));
-    }
-
-    /// `to` broke the protocol, and still gets what the other side says until that side is through with it.
-    fn hear_out(&mut self, to: End, now: Time) {
-        self.writing[to as usize] = Writing::Finishing;
-        self.wish(to, Some(Wish::LastWords));
-        // Half of the whole time at most: the offender may need the rest to answer its Close.
-        let patience = LAST_WORDS.min(self.terms.policy.close_timeout / 2);
-        if let Some(closing) = &mut self.closing {
-            closing.last_words = Some((to, now.saturating_add(patience)));
-        }
     }
 
     /// Raw TCP: a FIN is passed on behind what came before it.
@@ -329,44 +250,10 @@ impl<C: Io, U: Io> Relay<C, U> {
         }
     }
 
-    /// Nothing more is written to `end`.
-    fn lose(&mut self, end: End) {
-        self.writing[end as usize] = Writing::Ended;
-        self.outbox(end).clear();
-    }
-
-    /// What comes from `end` no longer passes.
-    fn forget(&mut self, end: End) {
-        if self.reading[end as usize] == Reading::Passing {
-            self.reading[end as usize] = Reading::Discarding { left: DISCARD };
-        }
-    }
-
     fn close_deadline(&self, now: Time) -> Time {
         Time(
             now.0
                 .saturating_add(self.terms.policy.close_timeout.as_nanos() as u64),
         )
-    }
-
-    fn outbox(&mut self, to: End) -> &mut super::outbox::Outbox {
-        match to {
-            End::Client => &mut self.down.outbox,
-            End::Upstream => &mut self.up.outbox,
-        }
-    }
-
-    fn edge(&self, to: End) -> Edge {
-        match to {
-            End::Client => self.down.edge(),
-            End::Upstream => self.up.edge(),
-        }
-    }
-
-    fn wish(&mut self, to: End, wish: Option<Wish>) {
-        match to {
-            End::Client => self.down.wish(wish),
-            End::Upstream => self.up.wish(wish),
-        }
     }
 }

@@ -1,46 +1,38 @@
 //! The client's HTTP/1.1 connection before it becomes a stream, or for as long as it asks ordinary requests.
 
+mod answer;
+mod goodbye;
+
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, RETRY_AFTER, SEC_WEBSOCKET_VERSION};
+use http::header::{ALLOW, RETRY_AFTER};
 use http::{HeaderValue, Request as HttpRequest, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as HttpBody, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::sleep_until;
 use uuid::Uuid;
 
 use super::opening::{self, Switched};
 use super::strict::{Strict, Verdict};
-use super::{Attempt, LINGER, Opened, hidden};
+use super::{Attempt, Opened, hidden};
 use crate::config::HttpPolicy;
 use crate::listener::{Phase, Seat};
 use crate::net::leg::Leg;
 use crate::proto::cause::Rejection;
 use crate::proto::request::Fault;
 use crate::proto::upgrade;
+pub(super) use answer::{Body, BoxError, full, plain};
+use answer::{close, closing, upgrade_required};
 
 /// Seconds after which a refused client may come again.
 const RETRY: &str = "1";
-
-/// How long, and how much, is read of a client that goes on sending after the last answer, until it notices.
-const LINGER_LONGEST: Duration = Duration::from_secs(5);
-const LINGER_BYTES: usize = 64 << 20;
-
-pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Any body we pass on or make.
-pub(super) type Body = Pin<Box<dyn HttpBody<Data = Bytes, Error = BoxError>>>;
 
 /// One client connection while hyper speaks on it.
 pub(super) struct Connection<'a> {
@@ -251,97 +243,5 @@ impl Connection<'_> {
             .http_requests(answer.status())
             .inc();
         answer
-    }
-
-    /// Counts how a connection without a stream ended and says goodbye to it.
-    async fn finish(&self, mut leg: Leg, end: Option<hyper::Result<()>>, in_head: bool) {
-        self.attempt.seat.wait(Phase::Idle);
-        match end {
-            Some(Ok(())) => {}
-            None => self.late(&mut leg).await,
-            // The same timer ends a connection that was kept alive and asks nothing more: that one is no failure.
-            Some(Err(error)) if error.is_timeout() && (in_head || self.asked.get() == 0) => {
-                self.late(&mut leg).await;
-            }
-            // Little is left for hyper to find, and it has answered that itself.
-            Some(Err(error)) if error.is_parse() => self.attempt.reject(Rejection::BadRequest),
-            Some(Err(error)) => {
-                tracing::debug!(client = %self.attempt.client, %error, "HTTP connection ended")
-            }
-        }
-        if self.verdict.take().is_some() {
-            // A body went wrong whose request had its answer already.
-            self.attempt.reject(Rejection::BadRequest);
-        }
-        linger(leg).await;
-    }
-
-    async fn late(&self, leg: &mut Leg) {
-        self.attempt.reject(Rejection::HandshakeTimeout);
-        write_answer(leg, "408 Request Timeout").await;
-    }
-}
-
-/// A body that is there at once.
-pub(super) fn full(text: impl Into<Bytes>) -> Body {
-    Box::pin(Full::new(text.into()).map_err(|never| match never {}))
-}
-
-/// An answer of ours in a sentence.
-pub(super) fn plain(status: StatusCode, why: &'static str) -> Response<Body> {
-    let mut answer = Response::new(full(format!("{why}\n")));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(
-        http::header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    answer
-}
-
-fn close(answer: &mut Response<Body>) {
-    let upgrade = answer.headers().contains_key(http::header::UPGRADE);
-    let options = if upgrade { "Upgrade, close" } else { "close" };
-    answer
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static(options));
-}
-
-fn closing(status: u16, why: &'static str) -> Response<Body> {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-    let mut answer = plain(status, why);
-    close(&mut answer);
-    answer
-}
-
-fn upgrade_required(why: &'static str) -> Response<Body> {
-    let mut answer = plain(StatusCode::UPGRADE_REQUIRED, why);
-    let headers = answer.headers_mut();
-    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-    headers.insert(http::header::UPGRADE, HeaderValue::from_static("websocket"));
-    close(&mut answer);
-    answer
-}
-
-async fn write_answer(leg: &mut Leg, status: &str) {
-    let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
-    // A client that does not even take this is dropped with the connection.
-    let _ = timeout(LINGER, leg.write_all(answer.as_bytes())).await;
-}
-
-/// FIN first, then what the client still sends is read until it notices: closing with unread data resets the connection,
-/// and the reset can overtake the answer (RFC 9112 section 9.6).
-async fn linger(mut leg: Leg) {
-    let longest = Instant::now() + LINGER_LONGEST;
-    if !matches!(timeout(LINGER, leg.shutdown()).await, Ok(Ok(()))) {
-        return;
-    }
-    let mut scratch = vec![0; 16 * 1024];
-    let mut left = LINGER_BYTES;
-    while left > 0 {
-        let silence = longest.min(Instant::now() + LINGER);
-        match timeout_at(silence, leg.read(&mut scratch)).await {
-            Ok(Ok(read @ 1..)) => left = left.saturating_sub(read),
-            Ok(Ok(0) | Err(_)) | Err(_) => return,
-        }
     }
 }

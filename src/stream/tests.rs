@@ -3,6 +3,8 @@
 mod bench;
 mod closing;
 mod crowd;
+mod first_message;
+mod ground;
 mod growth;
 mod heartbeat;
 mod mailbox;

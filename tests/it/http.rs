@@ -52,6 +52,16 @@ fn handed_over() -> (SocketAddr, Receiver<TcpStream>) {
     (address, receiver)
 }
 
+/// A client whose request has come to the app, and the app's side of it.
+fn asked(listener: &str, head: &str) -> (Sidebeat, TcpStream, TcpStream) {
+    let (app, requests) = handed_over();
+    let sidebeat = start(app);
+    let mut client = sidebeat.connect(listener);
+    client.write_all(head.as_bytes()).unwrap();
+    let app = requests.recv().unwrap();
+    (sidebeat, client, app)
+}
+
 #[test]
 fn whoever_waits_for_100_gets_it_and_then_its_answer() {
     let (app, requests) = handed_over();
@@ -70,13 +80,10 @@ fn whoever_waits_for_100_gets_it_and_then_its_answer() {
 
 #[test]
 fn bodies_stream_both_ways_at_once() {
-    let (app, requests) = handed_over();
-    let sidebeat = start(app);
-    let mut client = sidebeat.connect("main");
-    client
-        .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .unwrap();
-    let mut app = requests.recv().unwrap();
+    let (_sidebeat, mut client, mut app) = asked(
+        "main",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    );
     app.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         .unwrap();
     read_until(&mut client, b"\r\n\r\n");
@@ -140,15 +147,8 @@ fn count_zeros(stream: &mut TcpStream) {
 
 #[test]
 fn an_upload_is_read_no_faster_than_the_app_takes_it() {
-    let (app, requests) = handed_over();
-    let sidebeat = start(app);
-    let mut client = sidebeat.connect("main");
-    write!(
-        client,
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {LARGE}\r\n\r\n"
-    )
-    .unwrap();
-    let mut app = requests.recv().unwrap();
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {LARGE}\r\n\r\n");
+    let (_sidebeat, mut client, mut app) = asked("main", &head);
     let taken = write_until_full(&mut client);
     assert!(taken < HELD_AT_MOST, "{taken}");
     let writing = write_rest(client, taken);
@@ -161,13 +161,7 @@ fn an_upload_is_read_no_faster_than_the_app_takes_it() {
 
 #[test]
 fn a_download_is_read_no_faster_than_the_client_takes_it() {
-    let (app, requests) = handed_over();
-    let sidebeat = start(app);
-    let mut client = sidebeat.connect("main");
-    client
-        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        .unwrap();
-    let mut app = requests.recv().unwrap();
+    let (_sidebeat, mut client, mut app) = asked("main", "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     write!(app, "HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n").unwrap();
     let taken = write_until_full(&mut app);
     assert!(taken < HELD_AT_MOST, "{taken}");
@@ -179,13 +173,7 @@ fn a_download_is_read_no_faster_than_the_client_takes_it() {
 
 #[test]
 fn a_client_that_takes_nothing_of_its_answer_is_given_up_after_http_timeout() {
-    let (app, requests) = handed_over();
-    let sidebeat = start(app);
-    let mut client = sidebeat.connect("hasty");
-    client
-        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        .unwrap();
-    let mut app = requests.recv().unwrap();
+    let (_sidebeat, client, mut app) = asked("hasty", "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     write!(app, "HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n").unwrap();
     let piece = [0; 64 * 1024];
     let mut taken = 0;
@@ -199,13 +187,7 @@ fn a_client_that_takes_nothing_of_its_answer_is_given_up_after_http_timeout() {
 
 #[test]
 fn a_long_poll_outlives_the_handshake_timeout() {
-    let (app, requests) = handed_over();
-    let sidebeat = start(app);
-    let mut client = sidebeat.connect("hasty");
-    client
-        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        .unwrap();
-    let mut app = requests.recv().unwrap();
+    let (_sidebeat, mut client, mut app) = asked("hasty", "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     std::thread::sleep(Duration::from_millis(600));
     app.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnews")
         .unwrap();
@@ -214,14 +196,11 @@ fn a_long_poll_outlives_the_handshake_timeout() {
 
 #[test]
 fn an_upload_that_moves_on_may_take_longer_than_http_timeout() {
-    let (app, requests) = handed_over();
-    let sidebeat = start(app);
-    let mut client = sidebeat.connect("hasty");
-    client
-        .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 15\r\n\r\n")
-        .unwrap();
+    let (_sidebeat, mut client, mut app) = asked(
+        "hasty",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 15\r\n\r\n",
+    );
     let began = Instant::now();
-    let mut app = requests.recv().unwrap();
     for _ in 0..15 {
         std::thread::sleep(Duration::from_millis(100));
         client.write_all(b"x").unwrap();

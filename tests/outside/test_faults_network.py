@@ -25,6 +25,14 @@ PATIENT = {
     "app": {"heartbeat": {"idle_limit": "5m", "upstream_ping": "500ms", "upstream_idle_limit": LIMIT}},
 }
 
+
+def unharmed(world):
+    """Everybody lives, new ones are served, and whoever went then said goodbye."""
+    world.everybody_lives()
+    world.works()
+    assert set(world.settle()) == {"client_close"}
+
+
 both_sides = pytest.mark.parametrize("side", SIDES)
 
 
@@ -57,9 +65,7 @@ def test_lost_packets(side, percent, tmp_path):
         world.under()
         until(lambda: world.net.dropped(host) > 0, PATIENCE, what="lost packets")
         world.net.heal(host)
-        world.everybody_lives()
-        world.works()
-        assert set(world.settle()) == {"client_close"}
+        unharmed(world)
 
 
 @both_sides
@@ -73,9 +79,7 @@ def test_late_packets_in_another_order(side, tmp_path):
         until(lambda: relay.overtaken > 10, PATIENCE, what="packets that come before an earlier one")
         world.far.talks()
         relay.delay = relay.jitter = 0.0
-        world.everybody_lives()
-        world.works()
-        assert set(world.settle()) == {"client_close"}
+        unharmed(world)
 
 
 @both_sides
@@ -86,9 +90,7 @@ def test_small_packets(side, tmp_path):
         world.fill(app)
         world.net.mtu(host, 576)
         world.under()
-        world.everybody_lives()
-        world.works()
-        assert set(world.settle()) == {"client_close"}
+        unharmed(world)
 
 
 @both_sides

@@ -1,16 +1,51 @@
-//! Why a stream ended, as a sentence with its evidence.
+//! `ctl why`: why a stream ended, as a sentence with its evidence.
 
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
+use super::list::Row;
+use super::selector::StreamArgs;
+use super::session::{Reply, Request, Session};
+use super::{CtlError, Output};
 use crate::config::format_duration;
 use crate::registry::record::Evidence;
 
+pub(super) async fn why(
+    session: &Session,
+    args: &StreamArgs,
+    out: &mut Output,
+) -> Result<(), CtlError> {
+    let request = Request::get(format!("/v1/streams/{}", args.id));
+    let reply = session.find(&request).await?;
+    if out.json || reply.is_gone() {
+        return show(&reply, out);
+    }
+    let (row, now) = (reply.read::<Row>()?, SystemTime::now());
+    let _ = writeln!(
+        out.text,
+        "it is open, for {}; silent for {}; ends in {} if nothing more is heard",
+        row.open_for(now),
+        row.silent_for(),
+        row.ends_in(now)
+    );
+    Ok(())
+}
+
+/// A closing record, as JSON or as its sentence.
+pub(super) fn show(reply: &Reply<'_>, out: &mut Output) -> Result<(), CtlError> {
+    if out.json {
+        out.write_json(&reply.read()?);
+    } else {
+        let _ = writeln!(out.text, "{}", reply.read::<Ended>()?.sentence());
+    }
+    Ok(())
+}
+
 /// What of a closing record the sentence needs.
 #[derive(Debug, Deserialize)]
-pub(super) struct Ended {
+pub(crate) struct Ended {
     reason: String,
     by: String,
     closed_at: String,
@@ -118,9 +153,13 @@ fn seconds(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use uuid::Uuid;
 
     use super::*;
+    use crate::admin::fixture::Plane;
+    use crate::cli::ctl::tests::ctl;
     use crate::proto::cause::Reason;
+    use crate::registry::tests::end;
 
     fn sentence(changes: serde_json::Value) -> String {
         let mut record = json!({
@@ -175,5 +214,27 @@ mod tests {
             seen += 1;
         }
         assert_eq!(seen, 18);
+    }
+
+    #[tokio::test]
+    async fn an_open_stream_an_ended_and_an_unknown_one_are_told_of() {
+        let plane = Plane::open();
+        let stream = plane.enter(Some("42"), &[]);
+        let (_, text) = ctl(&plane, &format!("why {}", stream.id)).await;
+        assert!(text.starts_with("it is open, for "), "{text}");
+        let asked_after = [25_100, 50_000].map(Duration::from_millis);
+        end(
+            &plane.registry,
+            &stream,
+            Evidence::new(Duration::from_millis(55_003), &asked_after),
+        );
+        let (result, text) = ctl(&plane, &format!("why {}", stream.id)).await;
+        result.unwrap();
+        assert!(
+            text.ends_with("nothing heard for 55.0 s; pings at 25.1 s and 50.0 s unanswered; closed 3 ms late\n"),
+            "{text}"
+        );
+        let (result, _) = ctl(&plane, &format!("why {}", Uuid::now_v7())).await;
+        assert!(matches!(result, Err(CtlError::Unknown)));
     }
 }

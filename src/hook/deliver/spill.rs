@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Delivery;
 use crate::config::EventKind;
-use crate::hook::event::Message;
+use crate::hook::message::Message;
 use crate::hook::metrics::Settled;
 use crate::hook::queue::{CAPACITY, LONGEST_WAIT};
 

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use super::directory::Directory;
 use crate::hook::clock::rfc3339;
-use crate::hook::event::Message;
+use crate::hook::message::Message;
 
 /// A file of this size is put aside for a new one, and the one put aside before is lost.
 const BOUND: u64 = 16 * 1024 * 1024;

@@ -16,7 +16,8 @@ use uuid::Uuid;
 
 use super::crc32c::crc32c;
 use crate::config::EventKind;
-use crate::hook::event::{KINDS, Message, type_name};
+use crate::hook::event::{KINDS, type_name};
+use crate::hook::message::Message;
 use crate::hook::queue::Keys;
 
 /// How a record begins. A payload is UTF-8 and has no byte `ff`: what looks like a beginning behind damage is one.

@@ -8,7 +8,7 @@ use tracing::warn;
 use super::store::Stored;
 use super::writer::Writer;
 use crate::hook::deliver::{Offer, Origin};
-use crate::hook::event::Message;
+use crate::hook::message::Message;
 
 impl Writer {
     /// Puts the events that former processes left before everything that comes.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::directory::Directory;
 use super::record::{BoundEntry, Entry, EventEntry, LONGEST, seal, unseal};
 use crate::config::EventKind;
-use crate::hook::event::Message;
+use crate::hook::message::Message;
 
 /// Records that wait for room on the disk at most.
 pub(super) const UNWRITTEN_BOUND: usize = crate::hook::queue::CAPACITY;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use crate::config::EventKind;
-use crate::hook::event::Message;
+use crate::hook::message::Message;
 use crate::hook::queue::Keys;
 
 use super::directory::Directory;

@@ -1,5 +1,7 @@
 //! The log's thread: takes what happens, writes it, has it synced, hands it on.
 
+mod begin;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,16 +12,14 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
-use uuid::Uuid;
 
-use super::crash::closing_record;
 use super::dead::DeadLetters;
 use super::recover::Past;
 use super::store::Store;
 use super::write::WriteError;
-use crate::config::EventKind;
 use crate::hook::dispatch::Command;
-use crate::hook::event::{Event, Message, Subject};
+use crate::hook::event::Event;
+use crate::hook::message::Message;
 use crate::hook::metrics::Settled;
 use crate::hook::shared::{Shared, retire_all};
 use crate::hook::trouble::Throttle;
@@ -202,52 +202,6 @@ impl Writer {
     fn put(&mut self, mut message: Message, hooks: Vec<Arc<str>>) {
         self.store.event(&mut message, &hooks);
         self.batch.events.push((Arc::new(message), hooks));
-    }
-
-    /// Tells of the start of this process and of the streams that the former one left open.
-    fn begin(&mut self, at: SystemTime) {
-        let open = std::mem::take(&mut self.past.open);
-        let started = Event::Started {
-            former_boot_id: self.past.boot.map(|boot| boot.to_string()),
-            recovered: open.len() as u64,
-        };
-        self.event(&started, at);
-        for stream in open {
-            self.report_crash(stream, at);
-            if self.batch.events.len() >= BATCH {
-                // Without a sync: what is in memory at once is bounded.
-                self.commit();
-                let batch = std::mem::take(&mut self.batch);
-                self.finish(batch);
-            }
-        }
-    }
-
-    fn report_crash(&mut self, stream: Uuid, at: SystemTime) {
-        let Some(&open) = self.store.open.get(&stream) else {
-            return;
-        };
-        let Some(opened) = self.store.load(open.opened) else {
-            warn!(%stream, "the hook log has lost the opening of a stream that was open");
-            return self.store.forget(stream);
-        };
-        let hooks = self
-            .shared
-            .wanting(EventKind::Closed, opened.listener.as_deref());
-        let identity = self.store.identity(open);
-        let record = closing_record(&opened.body, identity.as_ref(), at);
-        let Some(record) = record.filter(|_| !hooks.is_empty()) else {
-            return self.store.forget(stream);
-        };
-        let subject = Subject {
-            kind: EventKind::Closed,
-            stream: Some(stream),
-            uid: record["uid"].as_str(),
-            listener: opened.listener,
-        };
-        self.sequence += 1;
-        let message = Message::of_crash(subject, &record, at, &self.source, self.sequence);
-        self.put(message, hooks);
     }
 
     fn settled(&mut self, message: &Message, hook: &Arc<str>, how: Settled) {

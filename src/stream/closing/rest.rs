@@ -7,10 +7,45 @@ use crate::net::leg::Io;
 use crate::proto::cause::End;
 use crate::proto::framing::Edge;
 use crate::proto::heart::Time;
-use crate::stream::pump::Wish;
+use crate::stream::pump::{Stop, Wish};
 use crate::stream::relay::Relay;
 
 impl<C: Io, U: Io> Relay<C, U> {
+    /// A side did something after the cause was fixed.
+    pub(super) fn stopped_in_closing(&mut self, from: End, stop: Stop, cx: &mut Context<'_>) {
+        let to = from.other();
+        if !matches!(stop, Stop::WriteFailed(_))
+            && let Some(closing) = &mut self.closing
+            && closing
+                .last_words
+                .take_if(|(offender, _)| *offender == to)
+                .is_some()
+        {
+            self.finish(from);
+        }
+        match stop {
+            Stop::Eof => self.reading[from as usize] = Reading::Ended,
+            Stop::ReadFailed(_) => {
+                self.lose(from);
+                self.reset(from);
+                self.reading[from as usize] = Reading::Ended;
+            }
+            Stop::WriteFailed(_) => {
+                self.lose(to);
+                return self.forget(from);
+            }
+            Stop::Close { .. } => {
+                self.finish(from);
+                self.forget(from);
+            }
+            Stop::Violated(_) | Stop::Boundary => self.forget(from),
+        }
+        if self.writing[to as usize] == Writing::Finishing && self.edge(to) != Edge::Inside {
+            return self.send_close(to, cx);
+        }
+        self.finish(to);
+    }
+
     /// Ready when both sides are done, or when their time is up and what was not done has been reset.
     pub(in crate::stream) fn rest(&mut self, cx: &mut Context<'_>, now: Time) -> Poll<()> {
         if let Some(closing) = &mut self.closing
@@ -63,13 +98,6 @@ impl<C: Io, U: Io> Relay<C, U> {
             if !done {
                 self.reset(end);
             }
-        }
-    }
-
-    pub(super) fn reset(&self, end: End) {
-        match end {
-            End::Client => self.client.reset(),
-            End::Upstream => self.upstream.reset(),
         }
     }
 

@@ -1,39 +1,27 @@
 //! Both ends of a relayed stream in the hands of a test.
 
+mod peer;
+
 use std::cell::Cell;
 use std::future::Future;
-use std::io::Write;
-use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::config::{self, ConfigSource, Flags};
-use crate::health::Health;
-use crate::hook::{HookMetrics, Hooks};
-use crate::listener::{Capacity, Listener, Loaded, Local, Needs};
-use crate::metrics::Metrics;
+use super::ground::{Ground, SPREAD, configured};
+use crate::config::Config;
+use crate::hook::Hooks;
+use crate::listener::Listener;
 use crate::proto::cause::End;
 use crate::proto::heart::Policy;
-use crate::proto::upgrade::Agreed;
-use crate::proto::websocket;
 use crate::registry::record::ClosedRecord;
-use crate::registry::{Entry, Identity, Opening};
-use crate::server::Shared;
-use crate::stream::live::Live;
-use crate::stream::{Terms, identity, relay, scanners};
+use crate::stream::Terms;
 use crate::worker::{Command, Home, Worker};
-
-pub(super) const NEEDS: Needs = Needs {
-    workers: 1,
-    listeners: 1,
-    hooks: 0,
-};
+pub(super) use peer::{Heard, Peer};
 
 /// Runs a test in a worker's runtime with paused time: hours pass at once, and to the millisecond.
 pub(super) fn in_virtual_time<F: Future<Output = ()>>(test: F) {
@@ -87,23 +75,17 @@ impl Setup {
         }
     }
 
-    fn config(&self) -> (Arc<config::Listener>, config::Config) {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
+    fn config(&self) -> Config {
         let Self {
             protocol,
             heartbeat,
             keys,
             ..
         } = self;
-        writeln!(
-            file,
+        configured(&format!(
             "listeners: {{ main: {{ listen: '{protocol}://127.0.0.1:0', upstream: '{protocol}://127.0.0.1:1', \
              {keys} heartbeat: {heartbeat} }} }}"
-        )
-        .unwrap();
-        let source = ConfigSource::new(Some(file.path().to_owned()), Flags::default());
-        let config = source.load().unwrap_or_else(|error| panic!("{error}"));
-        (Arc::clone(&config.listeners["main"]), config)
+        ))
     }
 
     /// Opens the only stream of a worker.
@@ -113,38 +95,13 @@ impl Setup {
 
     /// Makes what streams need.
     pub(super) fn stage(self) -> Stage {
-        let (listener, config) = self.config();
-        let metrics = Arc::new(Metrics::new());
-        let hook_metrics = HookMetrics::register(metrics.registry());
-        let hooks = Hooks::start(
-            &config.hooks,
-            hook_metrics,
-            &tokio::runtime::Handle::current(),
-        )
-        .unwrap();
-        let shared = Shared::new(
-            Arc::clone(&metrics),
-            Arc::new(Health::new(1)),
-            hooks,
-            &config.drain,
-            Capacity::new(1 << 20, NEEDS),
-        );
-        let loaded = Loaded::read(&listener).unwrap();
-        let shared_listener = Listener::new(
-            loaded,
-            Duration::from_secs(10),
-            metrics.listener("main"),
-            Arc::clone(shared.capacity()),
-        );
-        let shared_listener = Arc::new(shared_listener.unwrap());
-        let worker = Worker::new(0, shared);
-        let local = worker.local(&shared_listener);
+        let config = self.config();
+        let ground = Ground::new(&config, |metrics, runtime| {
+            Hooks::start(&config.hooks, metrics, runtime)
+        });
         Stage {
             setup: self,
-            config: listener,
-            worker,
-            listener: shared_listener,
-            local,
+            ground,
         }
     }
 }
@@ -152,31 +109,19 @@ impl Setup {
 /// A worker with a listener, on which streams open.
 pub(super) struct Stage {
     setup: Setup,
-    config: Arc<config::Listener>,
-    pub(super) worker: Rc<Worker>,
-    listener: Arc<Listener>,
-    local: Rc<Local>,
+    pub(super) ground: Ground,
 }
 
 impl Stage {
     /// Opens a stream.
     pub(super) fn open(&self) -> Bench {
-        let Self { setup, config, .. } = self;
+        let Self { setup, ground } = self;
         let (client, outer) = tokio::io::duplex(setup.pipe);
         let (app, inner) = tokio::io::duplex(setup.pipe);
-        let id = Uuid::now_v7();
-        let home = self.worker.settle(id);
-        let entry = Entry::new(id, home, opening(config), Identity::default());
-        let permit = self.listener.permit(Ipv4Addr::LOCALHOST.into()).unwrap();
-        let (local, worker) = (Rc::clone(&self.local), Rc::clone(&self.worker));
-        let live = Live::enter(entry, local, worker, permit);
-        let (kind, scanners) = scanners(config, &Agreed::default());
-        let ended = Rc::new(Cell::new(None));
-        let mut relay = relay::Relay::new(outer, inner, scanners, kind, live);
-        if identity::awaits_first_message(&config.identity, &Identity::default()) {
-            relay = relay.awaiting_first_message();
-        }
+        let (id, home, live) = ground.enter();
+        let relay = ground.relay(outer, inner, live);
         let relay = relay.run(setup.ahead.map(Bytes::from_static));
+        let ended = Rc::new(Cell::new(None));
         let note = Rc::clone(&ended);
         let task = tokio::task::spawn_local(async move {
             relay.await;
@@ -191,31 +136,14 @@ impl Stage {
                 pipe: app,
                 end: End::Upstream,
             },
-            worker: Rc::clone(&self.worker),
-            listener: Arc::clone(&self.listener),
+            worker: Rc::clone(&ground.worker),
+            listener: Arc::clone(&ground.listener),
             home,
             id,
             ended,
             began: Instant::now(),
             task,
         }
-    }
-}
-
-pub(super) fn opening(listener: &config::Listener) -> Opening {
-    Opening {
-        listener: Arc::clone(&listener.name),
-        protocol: listener.protocol.as_str(),
-        client: ([192, 0, 2, 1], 1).into(),
-        client_source: "socket",
-        upstream: "127.0.0.1:1".into(),
-        upstream_local: None,
-        host: None,
-        path: None,
-        subprotocol: None,
-        user_agent: None,
-        at: SystemTime::now(),
-        instant: Instant::now(),
     }
 }
 
@@ -283,129 +211,13 @@ impl Bench {
 
     /// What a reload does.
     pub(super) fn replace_policy(&self, policy: Policy) {
-        let spread = Duration::from_secs(10);
-        self.listener
-            .terms
-            .store(Arc::new(Terms::of(policy, spread)));
+        let terms = Terms::of(policy, SPREAD);
+        self.listener.terms.store(Arc::new(terms));
         self.worker.policies_changed();
     }
 
     /// Seconds since the opening.
     pub(super) fn now(&self) -> f64 {
         self.began.elapsed().as_secs_f64()
-    }
-}
-
-/// One end of the stream.
-pub(super) struct Peer {
-    pub(super) pipe: DuplexStream,
-    end: End,
-}
-
-/// What a WebSocket peer read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Heard {
-    Data(Vec<u8>),
-    Ping(Vec<u8>),
-    Pong(Vec<u8>),
-    Close(Option<u16>, String),
-    Fin,
-}
-
-impl Peer {
-    fn mask(&self) -> Option<[u8; 4]> {
-        (self.end == End::Client).then_some([1, 2, 3, 4])
-    }
-
-    /// The bytes of one frame as this end sends it.
-    pub(super) fn frame(&self, opcode: u8, payload: &[u8]) -> Vec<u8> {
-        let mut frame = Vec::new();
-        websocket::encode(opcode, payload, self.mask(), &mut frame);
-        frame
-    }
-
-    /// A frame with FIN as given: the first or a middle fragment when not set.
-    pub(super) fn fragment(&self, opcode: u8, payload: &[u8], fin: bool) -> Vec<u8> {
-        let mut frame = self.frame(opcode, payload);
-        if !fin {
-            frame[0] &= 0x7f;
-        }
-        frame
-    }
-
-    pub(super) async fn send(&mut self, bytes: &[u8]) {
-        self.pipe.write_all(bytes).await.unwrap();
-    }
-
-    pub(super) async fn send_frame(&mut self, opcode: u8, payload: &[u8]) {
-        let frame = self.frame(opcode, payload);
-        self.send(&frame).await;
-    }
-
-    pub(super) async fn send_text(&mut self, text: &str) {
-        self.send_frame(websocket::OPCODE_TEXT, text.as_bytes())
-            .await;
-    }
-
-    pub(super) async fn send_close(&mut self, code: u16, text: &str) {
-        let mut frame = Vec::new();
-        websocket::encode_close(Some(code), text, self.mask(), &mut frame);
-        self.send(&frame).await;
-    }
-
-    pub(super) async fn fin(&mut self) {
-        self.pipe.shutdown().await.unwrap();
-    }
-
-    /// The next frame, unmasked, or the end. Frames are read exactly: nothing behind them is touched.
-    pub(super) async fn hear(&mut self) -> Heard {
-        let mut head = [0; 2];
-        if self.pipe.read_exact(&mut head[..1]).await.is_err() {
-            return Heard::Fin;
-        }
-        self.pipe.read_exact(&mut head[1..]).await.unwrap();
-        let masked = head[1] & 0x80 != 0;
-        assert_eq!(
-            masked,
-            self.end == End::Upstream,
-            "frames to the app are masked, frames to a client are not"
-        );
-        let length = match head[1] & 0x7f {
-            126 => u64::from(self.pipe.read_u16().await.unwrap()),
-            127 => self.pipe.read_u64().await.unwrap(),
-            short => u64::from(short),
-        };
-        let mut mask = [0; 4];
-        if masked {
-            self.pipe.read_exact(&mut mask).await.unwrap();
-        }
-        let mut payload = vec![0; length as usize];
-        self.pipe.read_exact(&mut payload).await.unwrap();
-        for (at, byte) in payload.iter_mut().enumerate() {
-            *byte ^= mask[at % 4];
-        }
-        match head[0] & 0x0f {
-            websocket::OPCODE_PING => Heard::Ping(payload),
-            websocket::OPCODE_PONG => Heard::Pong(payload),
-            websocket::OPCODE_CLOSE if payload.len() >= 2 => Heard::Close(
-                Some(u16::from_be_bytes([payload[0], payload[1]])),
-                String::from_utf8(payload[2..].to_vec()).unwrap(),
-            ),
-            websocket::OPCODE_CLOSE => Heard::Close(None, String::new()),
-            _ => Heard::Data(payload),
-        }
-    }
-
-    /// Everything up to FIN.
-    pub(super) async fn rest(&mut self) -> Vec<u8> {
-        let mut rest = Vec::new();
-        self.pipe.read_to_end(&mut rest).await.unwrap();
-        rest
-    }
-
-    pub(super) async fn read(&mut self, count: usize) -> Vec<u8> {
-        let mut bytes = vec![0; count];
-        self.pipe.read_exact(&mut bytes).await.unwrap();
-        bytes
     }
 }

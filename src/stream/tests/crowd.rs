@@ -52,7 +52,7 @@ fn a_hundred_thousand_are_listed_page_by_page_while_others_come_and_go() {
             ..Setup::websocket("{ idle_limit: off, ping: off, stall_limit: off }")
         };
         let stage = setup.stage();
-        let registry = &stage.worker.shared.registry;
+        let registry = &stage.ground.worker.shared.registry;
         let (control, _commands) = mpsc::channel(1);
         let post = Post::new(|_, _, _| panic!("a list tells streams nothing"));
         let api = Api::new(control, Arc::clone(registry), post, Guards::default());

@@ -99,14 +99,14 @@ async fn crowd(streams: usize, report: Rc<RefCell<Value>>) {
     );
     note("pings_per_minute", (driver.pings - pings) as f64);
 
-    let registry = &stage.worker.shared.registry;
+    let registry = &stage.ground.worker.shared.registry;
     note("list_ms", listing(registry, streams).await * 1e3);
 
     let (cpu_before, wall_before, driven) = (cpu(), wall(), driver.cpu);
     for bench in &open {
-        bench.command(Command::Close(stage.worker.shared.drain_cause()));
+        bench.command(Command::Close(stage.ground.worker.shared.drain_cause()));
     }
-    while stage.worker.streams() > 0 {
+    while stage.ground.worker.streams() > 0 {
         tokio::task::yield_now().await;
         driver.answer(&mut open);
     }

@@ -1,5 +1,7 @@
 //! What the API puts into a stream: where it goes, what it may hold, what is answered when.
 
+mod ping;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +12,10 @@ use tokio::time::{sleep, timeout};
 use super::bench::{Bench, Heard, Setup, in_virtual_time};
 use crate::proto::cause::{Cause, Reason};
 use crate::proto::framing::Unfit;
-use crate::proto::websocket::{OPCODE_CONTINUATION, OPCODE_PING, OPCODE_PONG, OPCODE_TEXT};
+use crate::proto::websocket::{OPCODE_CONTINUATION, OPCODE_TEXT};
 use crate::worker::{Command, Manner, Message, Refusal};
 
-const QUIET: &str = "{ idle_limit: off, ping: off, stall_limit: off }";
+pub(super) const QUIET: &str = "{ idle_limit: off, ping: off, stall_limit: off }";
 const LONG: Duration = Duration::from_secs(3600);
 
 impl Bench {
@@ -24,15 +26,9 @@ impl Bench {
         self.command(Command::Send { message, reply });
         answer
     }
-
-    fn ask(&self) -> Receiver<Result<Duration, Refusal>> {
-        let (reply, answer) = oneshot::channel();
-        self.command(Command::Ping { reply });
-        answer
-    }
 }
 
-fn text(words: &str) -> Heard {
+pub(super) fn text(words: &str) -> Heard {
     Heard::Data(words.as_bytes().to_vec())
 }
 
@@ -269,159 +265,5 @@ fn an_aborted_stream_ends_at_once_and_without_a_close() {
             "a pipe knows no reset"
         );
         assert_eq!(bench.closed().await.0.close_code, None);
-    });
-}
-
-#[test]
-fn a_ping_on_demand_is_answered_by_its_own_pong() {
-    in_virtual_time(async {
-        let mut bench = Setup::websocket(QUIET).open();
-        let (first, second) = (bench.ask(), bench.ask());
-        let Heard::Ping(token) = bench.client.hear().await else {
-            panic!("both share one ping");
-        };
-        let third = bench.ask();
-        sleep(Duration::from_millis(70)).await;
-        bench.client.send_frame(OPCODE_PONG, b"another!").await;
-        assert_eq!(
-            bench.app.hear().await,
-            Heard::Pong(b"another!".to_vec()),
-            "not ours"
-        );
-        bench.client.send_frame(OPCODE_PONG, &token).await;
-        let rtt = first.await.unwrap().unwrap();
-        assert!((70..75).contains(&rtt.as_millis()), "{rtt:?}");
-        assert_eq!(second.await, Ok(Ok(rtt)));
-        let Heard::Ping(token) = bench.client.hear().await else {
-            panic!("who came after it was sent gets another");
-        };
-        bench.client.send_frame(OPCODE_PONG, &token).await;
-        assert!(third.await.unwrap().is_ok());
-        let silence = timeout(LONG, bench.app.hear()).await;
-        assert!(silence.is_err(), "the app sees none of it: {silence:?}");
-    });
-}
-
-#[test]
-fn a_ping_on_demand_waits_for_the_answer_to_the_apps_own() {
-    in_virtual_time(async {
-        let mut bench = Setup::websocket(QUIET).open();
-        bench.app.send_frame(OPCODE_PING, b"mine").await;
-        assert_eq!(bench.client.hear().await, Heard::Ping(b"mine".to_vec()));
-        let answer = bench.ask();
-        let silence = timeout(LONG, bench.client.hear()).await;
-        assert!(
-            silence.is_err(),
-            "a peer may answer only the newest: {silence:?}"
-        );
-        bench.client.send_frame(OPCODE_PONG, b"mine").await;
-        assert_eq!(bench.app.hear().await, Heard::Pong(b"mine".to_vec()));
-        let Heard::Ping(token) = bench.client.hear().await else {
-            panic!("now it may go");
-        };
-        bench.client.send_frame(OPCODE_PONG, &token).await;
-        assert!(answer.await.unwrap().is_ok());
-    });
-}
-
-#[test]
-fn a_ping_on_demand_goes_into_a_message_that_does_not_end() {
-    in_virtual_time(async {
-        let mut bench = Setup::websocket(QUIET).open();
-        let first = bench.app.fragment(OPCODE_TEXT, b"0", false);
-        bench.app.send(&first).await;
-        assert_eq!(bench.client.hear().await, text("0"));
-        let answer = bench.ask();
-        let part = bench.app.fragment(OPCODE_CONTINUATION, b"1", false);
-        for waited in 1..3 {
-            sleep(Duration::from_secs(1)).await;
-            bench.app.send(&part).await;
-            assert_eq!(bench.client.hear().await, text("1"), "after {waited} s");
-        }
-        sleep(Duration::from_secs(1)).await;
-        bench.app.send(&part).await;
-        let Heard::Ping(token) = bench.client.hear().await else {
-            panic!("after 2.5 s between frames");
-        };
-        bench.client.send_frame(OPCODE_PONG, &token).await;
-        assert!(answer.await.unwrap().is_ok());
-    });
-}
-
-#[test]
-fn a_heartbeat_of_data_is_answered_by_the_reply() {
-    in_virtual_time(async {
-        let keys = "framing: line,";
-        let heartbeat = "{ ping: { interval: 1h, data: \"?\\n\", reply: \"!\\n\" } }";
-        let mut bench = Setup {
-            keys,
-            ..Setup::tcp(heartbeat)
-        }
-        .open();
-        bench.client.send(b"!\n").await;
-        sleep(Duration::from_millis(1)).await;
-        let answer = bench.ask();
-        assert_eq!(bench.client.read(2).await, b"?\n");
-        sleep(Duration::from_millis(30)).await;
-        bench.client.send(b"!\n").await;
-        let rtt = answer.await.unwrap().unwrap();
-        assert!((30..35).contains(&rtt.as_millis()), "{rtt:?}");
-    });
-}
-
-#[test]
-fn the_first_message_is_the_uid_and_passes() {
-    in_virtual_time(async {
-        let keys = "identity: [ { first_message: whole } ],";
-        let mut bench = Setup {
-            keys,
-            ..Setup::websocket(QUIET)
-        }
-        .open();
-        let part = bench.client.fragment(OPCODE_TEXT, b"us", false);
-        bench.client.send(&part).await;
-        assert_eq!(bench.app.hear().await, text("us"));
-        assert_eq!(bench.uid(), None);
-        bench.client.send_frame(OPCODE_PING, b"").await;
-        assert_eq!(bench.app.hear().await, Heard::Ping(Vec::new()));
-        let rest = bench.client.fragment(OPCODE_CONTINUATION, b"er-7", true);
-        bench.client.send(&rest).await;
-        bench.client.send_text("the second").await;
-        assert_eq!(bench.app.hear().await, text("er-7"));
-        assert_eq!(bench.app.hear().await, text("the second"));
-        assert_eq!(bench.uid(), Some(("user-7".into(), "first_message")));
-        bench.client.send_close(1000, "").await;
-        assert_eq!(bench.closed().await.0.stream.uid.as_deref(), Some("user-7"));
-    });
-}
-
-#[test]
-fn a_first_line_is_the_uid_without_its_end() {
-    in_virtual_time(async {
-        for (line, uid) in [
-            (&b"42\r\n"[..], Some("42")),
-            (b"42\n", Some("42")),
-            (b"\n", None),
-            (b"a\tb\n", None),
-            (b"\xff\n", None),
-            (&[&[b'x'; 129][..], b"\n"].concat(), None),
-            (&[&[b'x'; 4000][..], b"\n"].concat(), None),
-        ] {
-            let keys = "framing: line, identity: [ { first_message: whole } ],";
-            let mut bench = Setup {
-                keys,
-                pipe: 8192,
-                ..Setup::tcp("{}")
-            }
-            .open();
-            bench.client.send(line).await;
-            bench.client.send(b"second\n").await;
-            assert_eq!(
-                bench.app.read(line.len() + 7).await,
-                [line, b"second\n"].concat()
-            );
-            let bound = bench.uid().map(|(uid, _)| uid);
-            assert_eq!(bound.as_deref(), uid, "{}", line.escape_ascii());
-        }
     });
 }

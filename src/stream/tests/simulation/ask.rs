@@ -99,7 +99,7 @@ impl World {
         let until = (now + 2 + patience).next_multiple_of(2);
         let Stream { home, id, .. } = self.streams[place];
         self.streams[place].asks.push(Ask { what, until });
-        self.worker.command(home.slot, id, command);
+        self.ground.worker.command(home.slot, id, command);
     }
 
     /// A message for a client, unlike any other.
@@ -152,7 +152,7 @@ impl World {
                 uid: Some(Some(uid.into())),
                 ..Rebind::default()
             };
-            self.worker.shared.registry.rebind(id, &change);
+            self.ground.worker.shared.registry.rebind(id, &change);
             self.books.borrow_mut().bind(id, uid);
         }
     }

@@ -34,7 +34,7 @@ impl World {
                 read[end as usize] += story.from[end as usize].len() as u64;
             }
         }
-        let metrics = &self.listener.metrics;
+        let metrics = &self.ground.listener.metrics;
         let sums = self.books.borrow().sums();
         for end in End::BOTH {
             let counted = metrics.bytes(end).get();

@@ -7,8 +7,9 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::trace::{Ms, What};
-use super::world::{SPREAD, Stream, World};
+use super::world::{Stream, World};
 use crate::stream::Terms;
+use crate::stream::tests::ground::SPREAD;
 use crate::worker::Command;
 
 impl World {
@@ -50,15 +51,14 @@ impl World {
 
     /// The limits are replaced.
     fn reload(&mut self) {
-        let (listener, _) = self.plan.listener();
-        self.config = listener;
-        let terms = Terms::new(&self.config, SPREAD);
+        self.ground.config = Arc::clone(&self.plan.config().listeners["main"]);
+        let terms = Terms::new(&self.ground.config, SPREAD);
         let policy = Rc::new(terms.policy.clone());
-        self.listener.terms.store(Arc::new(terms));
+        self.ground.listener.terms.store(Arc::new(terms));
         for stream in &self.streams {
             stream.trace.note(What::Limits(Rc::clone(&policy)));
         }
-        self.worker.policies_changed();
+        self.ground.worker.policies_changed();
     }
 
     /// The process stands still, and the others with it; what is under way arrives all the same.
@@ -83,10 +83,12 @@ impl World {
     fn drain(&mut self, place: usize) {
         let now = self.now();
         self.drains.get_or_insert(now);
-        self.worker.shared.health.start_draining();
+        self.ground.worker.shared.health.start_draining();
         let Stream { home, id, .. } = self.streams[place];
-        let cause = self.worker.shared.drain_cause();
-        self.worker.command(home.slot, id, Command::Close(cause));
+        let cause = self.ground.worker.shared.drain_cause();
+        self.ground
+            .worker
+            .command(home.slot, id, Command::Close(cause));
     }
 
     /// Whatever is open is closed, one way or the other.

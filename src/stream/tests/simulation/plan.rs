@@ -1,8 +1,5 @@
 //! What a seed makes of the world: a listener with its limits, networks, peers.
 
-use std::io::Write;
-use std::sync::Arc;
-
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -11,8 +8,9 @@ use super::pipe::Nature;
 use super::script::Author;
 use super::trace::Ms;
 use super::wire::Wire;
-use crate::config::{self, ConfigSource, Flags};
+use crate::config::Config;
 use crate::proto::cause::End;
+use crate::stream::tests::ground::configured;
 
 /// In every heartbeat of data and in nothing that a peer says.
 pub(super) const BEAT: &[u8] = b"BEAT";
@@ -82,7 +80,7 @@ impl Plan {
     }
 
     /// A listener of this world; what may change in a reload is drawn anew.
-    pub(super) fn listener(&mut self) -> (Arc<config::Listener>, config::Config) {
+    pub(super) fn config(&mut self) -> Config {
         let protocol = match self.wire {
             Wire::WebSocket => "ws",
             _ => "tcp",
@@ -110,13 +108,7 @@ impl Plan {
              {keys} heartbeat: {{ {heartbeat} }} }} }}\n\
              hooks: {{ app: {{ url: 'http://127.0.0.1:1/', events: [opened, closed, overdue] }} }}\n"
         );
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(text.as_bytes()).unwrap();
-        let source = ConfigSource::new(Some(file.path().to_owned()), Flags::default());
-        let config = source
-            .load()
-            .unwrap_or_else(|error| panic!("{error}\n{text}"));
-        (Arc::clone(&config.listeners["main"]), config)
+        configured(&text)
     }
 
     /// A limit that is off more often than not, else from a second to an hour.

@@ -4,7 +4,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,23 +23,10 @@ use super::pipe::{NEVER, Pipe};
 use super::plan::Plan;
 use super::side::Side;
 use super::trace::{Ms, Trace, What};
-use crate::config;
-use crate::health::Health;
-use crate::hook::HookMetrics;
 use crate::hook::tests::tapped;
-use crate::listener::{Capacity, Listener, Loaded, Local};
-use crate::metrics::Metrics;
 use crate::proto::cause::{End, Reason};
-use crate::proto::upgrade::Agreed;
-use crate::registry::{Entry, Identity};
-use crate::server::Shared;
-use crate::stream::live::Live;
-use crate::stream::tests::bench::{NEEDS, opening};
-use crate::stream::{identity, relay, scanners};
-use crate::worker::{Home, Worker};
-
-/// How long `drain.spread` is here.
-pub(super) const SPREAD: Duration = Duration::from_secs(10);
+use crate::stream::tests::ground::Ground;
+use crate::worker::Home;
 
 /// Turns of the world after which it is wound up: enough for any story, and few enough for many.
 const TURNS: usize = 4000;
@@ -49,10 +35,7 @@ pub(super) struct World {
     pub(super) plan: Plan,
     began: Instant,
     news: Rc<Notify>,
-    pub(super) worker: Rc<Worker>,
-    pub(super) listener: Arc<Listener>,
-    local: Rc<Local>,
-    pub(super) config: Arc<config::Listener>,
+    pub(super) ground: Ground,
     pub(super) books: Rc<RefCell<Books>>,
     pub(super) streams: Vec<Stream>,
     pub(super) next: Ms,
@@ -77,35 +60,21 @@ impl World {
     /// Makes everything that a seed lays down, with its first stream.
     pub(super) fn new(seed: u64) -> Self {
         let mut plan = Plan::new(seed);
-        let (listener, config) = plan.listener();
-        let metrics = Arc::new(Metrics::new());
-        let hook_metrics = HookMetrics::register(metrics.registry());
-        let runtime = tokio::runtime::Handle::current();
-        let (hooks, tap) = tapped(&config.hooks, hook_metrics, &runtime).unwrap();
-        let shared = Shared::new(
-            Arc::clone(&metrics),
-            Arc::new(Health::new(1)),
-            hooks,
-            &config.drain,
-            Capacity::new(1 << 20, NEEDS),
-        );
-        let loaded = Loaded::read(&listener).unwrap();
-        let capacity = Arc::clone(shared.capacity());
-        let shared_listener = Listener::new(loaded, SPREAD, metrics.listener("main"), capacity);
-        let shared_listener = Arc::new(shared_listener.unwrap());
-        let worker = Worker::new(0, shared);
-        *worker.random() = SmallRng::seed_from_u64(seed ^ 0x5eed);
-        let local = worker.local(&shared_listener);
-        let mut books = Books::new(tap);
-        books.strangers = !listener.identity.is_empty();
+        let config = plan.config();
+        let mut tap = None;
+        let ground = Ground::new(&config, |metrics, runtime| {
+            let (hooks, end) = tapped(&config.hooks, metrics, runtime)?;
+            tap = Some(end);
+            Ok(hooks)
+        });
+        *ground.worker.random() = SmallRng::seed_from_u64(seed ^ 0x5eed);
+        let mut books = Books::new(tap.unwrap());
+        books.strangers = !ground.config.identity.is_empty();
         let mut world = Self {
             plan,
             began: Instant::now(),
             news: Rc::default(),
-            worker,
-            listener: shared_listener,
-            local,
-            config: listener,
+            ground,
             books: Rc::new(RefCell::new(books)),
             streams: Vec::new(),
             next: 2,
@@ -124,18 +93,13 @@ impl World {
         self.began + Duration::from_millis(at)
     }
 
-    /// Opens a stream, as `Attempt::relay` does.
+    /// Opens a stream.
     pub(super) fn open(&mut self) {
-        let id = Uuid::now_v7();
-        let home = self.worker.settle(id);
-        let entry = Entry::new(id, home, opening(&self.config), Identity::default());
-        let permit = self.listener.permit(Ipv4Addr::LOCALHOST.into()).unwrap();
-        let (local, worker) = (Rc::clone(&self.local), Rc::clone(&self.worker));
-        let live = Live::enter(entry, local, worker, permit);
-        let registry = Arc::clone(&self.worker.shared.registry);
+        let (id, home, live) = self.ground.enter();
+        let registry = Arc::clone(&self.ground.worker.shared.registry);
         let trace = Trace::new(self.began, id, registry, Rc::clone(&self.news));
         self.books.borrow_mut().follow(id, &trace);
-        let policy = self.listener.terms.load().policy.clone();
+        let policy = self.ground.listener.terms.load().policy.clone();
         trace.note(What::Limits(Rc::new(policy)));
         let mut peers = End::BOTH.map(|end| {
             let (nature, random) = self.plan.nature();
@@ -153,11 +117,7 @@ impl World {
                 Vec::new()
             }
         });
-        let (kind, scanners) = scanners(&self.config, &Agreed::default());
-        let mut relay = relay::Relay::new(client, app, scanners, kind, live);
-        if identity::awaits_first_message(&self.config.identity, &Identity::default()) {
-            relay = relay.awaiting_first_message();
-        }
+        let relay = self.ground.relay(client, app, live);
         let mut relay = Box::pin(relay.run(ahead.map(Bytes::from)));
         let ended = Rc::new(Cell::new(None));
         let (books, note) = (Rc::clone(&self.books), Rc::clone(&ended));
@@ -174,7 +134,7 @@ impl World {
             note.set(Some(watched.now()));
             watched.news.notify_one();
         });
-        let reply = self.config.ping_reply.is_some();
+        let reply = self.ground.config.ping_reply.is_some();
         self.streams.push(Stream {
             id,
             home,
@@ -274,7 +234,7 @@ impl World {
             .filter(|stream| stream.ended.get().is_some());
         let mut books = self.books.borrow_mut();
         books.read();
-        books.check(&self.worker, &self.listener, ended.count());
+        books.check(&self.ground.worker, &self.ground.listener, ended.count());
         for stream in &self.streams {
             stream.trace.look();
             if stream.trace.over().is_none() {
@@ -297,7 +257,7 @@ impl World {
         self.check();
         let reasons = Reason::ALL.iter();
         let counted: u64 = reasons
-            .map(|reason| self.listener.metrics.closed(*reason).get())
+            .map(|reason| self.ground.listener.metrics.closed(*reason).get())
             .sum();
         assert_eq!(
             counted,

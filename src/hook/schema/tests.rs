@@ -1,124 +1,10 @@
-use serde_json::{Value, json};
-
-use super::super::schema;
-use super::super::sign::Secret;
-use super::super::tests::{closed, opened, overdue};
 use super::*;
-
-const AT: Duration = Duration::from_millis(1_795_000_000_123);
-
-fn written_event(event: &Event, sequence: u64) -> (Message, Value) {
-    let message = Message::new(
-        event,
-        UNIX_EPOCH + AT,
-        "/sidebeat/chat/pod-1/boot",
-        sequence,
-    );
-    let body = serde_json::from_slice(&message.body).unwrap();
-    (message, body)
-}
-
-fn every_kind() -> [Event; 5] {
-    [
-        Event::Opened(Arc::new(opened(1, None))),
-        Event::Closed(Arc::new(closed(1, Some("42")))),
-        Event::Overdue(Arc::new(overdue(1, Some("42")))),
-        Event::Started {
-            former_boot_id: None,
-            recovered: 3,
-        },
-        Event::Draining {
-            streams: 7,
-            delay: Duration::from_secs(90),
-            spread: Duration::ZERO,
-        },
-    ]
-}
-
-#[test]
-fn a_closed_event_has_the_attributes_of_the_contract() {
-    let event = Event::Closed(Arc::new(closed(7, Some("42"))));
-    let (message, mut body) = written_event(&event, 4711);
-    let stream = Uuid::from_u128(7).to_string();
-    let data = body["data"].take();
-    assert_eq!(
-        body,
-        json!({
-            "specversion": "1.0",
-            "type": "sidebeat.stream.closed",
-            "source": "/sidebeat/chat/pod-1/boot",
-            "id": message.id,
-            "time": "2026-11-18T11:06:40.123Z",
-            "sequence": "00000000000000004711",
-            "partitionkey": "42",
-            "subject": stream,
-            "datacontenttype": "application/json",
-            "data": null,
-        })
-    );
-    assert_eq!(data["id"], stream);
-    assert_eq!(data["reason"], "client_idle");
-    assert!(message.id.starts_with("evt_") && !message.id.contains('.'));
-    assert_eq!(message.keys.stream, Some(Uuid::from_u128(7)));
-    assert_eq!(message.keys.uid.as_deref(), Some("42"));
-}
-
-#[test]
-fn the_partition_key_is_the_uid_else_the_stream() {
-    let (message, body) = written_event(&Event::Opened(Arc::new(opened(7, None))), 1);
-    assert_eq!(body["partitionkey"], Uuid::from_u128(7).to_string());
-    assert_eq!(message.keys.uid, None);
-    let (_, body) = written_event(&every_kind()[4], 1);
-    assert_eq!(body.get("partitionkey"), None);
-    assert_eq!(body.get("subject"), None);
-    assert_eq!(
-        body["data"],
-        json!({"streams": 7, "delay": "1m30s", "spread": "0s"})
-    );
-}
-
-#[test]
-fn ids_differ_and_a_clock_before_1970_is_survived() {
-    let event = &every_kind()[3];
-    let (first, second) = (written_event(event, 1).0, written_event(event, 2).0);
-    assert_ne!(first.id, second.id);
-    // What happens once to a stream has one id, whoever reports it.
-    let closed = [closed(7, None), closed(7, Some("42")), closed(8, None)];
-    let closed = closed.map(|record| Event::Closed(Arc::new(record)));
-    let [first, second, other] = closed.map(|event| written_event(&event, 1).0.id);
-    assert_eq!(first, second);
-    assert_ne!(first, other);
-    assert!(!first.contains('.'));
-    let early = Message::new(event, UNIX_EPOCH - Duration::from_secs(1), "/s", 1);
-    let body: Value = serde_json::from_slice(&early.body).unwrap();
-    assert_eq!(body["time"], "1970-01-01T00:00:00.000Z");
-}
-
-#[test]
-fn the_source_names_namespace_pod_and_boot() {
-    let boot = Uuid::from_u128(9);
-    let host = || Some("vm.example".to_owned());
-    let of = |variables: &'static [(&'static str, &'static str)]| {
-        let find = move |name: &str| {
-            let found = variables.iter().find(|(key, _)| *key == name);
-            found.map(|(_, value)| (*value).to_owned())
-        };
-        source_from(boot, find, host)
-    };
-    let source = of(&[("POD_NAMESPACE", "chat"), ("POD_NAME", "legacy-7d9f")]);
-    assert_eq!(source, format!("/sidebeat/chat/legacy-7d9f/{boot}"));
-    let source = of(&[("SIDEBEAT_POD_NAME", "a b/é"), ("POD_NAME", "other")]);
-    assert_eq!(source, format!("/sidebeat/-/a%20b%2F%C3%A9/{boot}"));
-    let source = of(&[("SIDEBEAT_POD_NAME", "")]);
-    assert_eq!(source, format!("/sidebeat/-/vm.example/{boot}"));
-    let source = source_from(boot, |_| None, || None);
-    assert_eq!(source, format!("/sidebeat/-/-/{boot}"));
-    assert!(host_name().is_some());
-}
+use crate::hook::message::tests::{every_kind, written_event};
+use crate::hook::sign::Secret;
 
 #[test]
 fn every_event_meets_the_schema_and_the_schema_knows_every_field() {
-    let schema = schema::schema();
+    let schema = schema();
     for event in every_kind() {
         let (_, body) = written_event(&event, 1);
         let kinds = schema["oneOf"].as_array().unwrap();
@@ -137,7 +23,7 @@ fn every_event_meets_the_schema_and_the_schema_knows_every_field() {
 
 #[test]
 fn the_check_of_the_schema_can_fail() {
-    let schema = schema::schema();
+    let schema = schema();
     let (_, good) = written_event(&every_kind()[1], 1);
     let definition = &schema["$defs"]["sidebeat.stream.closed"];
     for (pointer, wrong) in [
@@ -160,14 +46,14 @@ fn the_check_of_the_schema_can_fail() {
 /// The captured event of the documentation: still of the schema, and signed by the example key of Standard Webhooks.
 #[test]
 fn the_event_in_the_documentation_is_a_real_one() {
-    let page = include_str!("../../docs/hooks.md");
+    let page = include_str!("../../../docs/hooks.md");
     let block = |language: &str| {
         let start = page.split_once(&format!("```{language}\n")).unwrap().1;
         start.split_once("```").unwrap().0
     };
     let (head, json) = (block("http"), block("json"));
     let body: Value = serde_json::from_str(json).unwrap();
-    let schema = schema::schema();
+    let schema = schema();
     let definition = &schema["$defs"]["sidebeat.stream.closed"];
     assert_eq!(check(&schema, definition, &body), Ok(()));
     // As it was sent: without what a reader needs, which is the white space outside of strings.
