@@ -95,3 +95,5 @@ impl Log {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use self::writer::by_hand;

@@ -318,3 +318,6 @@ async fn synced(sync: &mut Option<Sync>) -> std::io::Result<()> {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+pub(crate) mod by_hand;

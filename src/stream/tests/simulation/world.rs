@@ -96,7 +96,7 @@ impl World {
         let worker = Worker::new(0, shared);
         *worker.random() = SmallRng::seed_from_u64(seed ^ 0x5eed);
         let local = worker.local(&shared_listener);
-        let mut books = Books::new(tap);
+        let mut books = Books::new(tap, seed);
         books.strangers = !listener.identity.is_empty();
         let mut world = Self {
             plan,
@@ -295,6 +295,7 @@ impl World {
         // The tick of the worker ends with its last stream.
         tokio::time::sleep(Duration::from_secs(1)).await;
         self.check();
+        self.books.borrow_mut().kill(&self.worker);
         let reasons = Reason::ALL.iter();
         let counted: u64 = reasons
             .map(|reason| self.listener.metrics.closed(*reason).get())
