@@ -258,12 +258,16 @@ def test_no_memory(tmp_path):
     with World(tmp_path, heartbeat=PATIENT) as world:
         world.fill()
         world.under()
-        size = int(re.search(r"VmSize:\s+(\d+) kB", pathlib.Path(f"/proc/{world.sidebeat.pid}/status").read_text())[1]) << 10
-        resource.prlimit(world.sidebeat.pid, resource.RLIMIT_AS, (size, size))
+        # Those who come only answer pings.
+        world.far.ask(pace=0)
+        # Of memory that may be written, that is: the heaps have reserved more than they use.
+        size = int(re.search(r"VmData:\s+(\d+) kB", pathlib.Path(f"/proc/{world.sidebeat.pid}/status").read_text())[1]) << 10
+        resource.prlimit(world.sidebeat.pid, resource.RLIMIT_DATA, (size, size))
         at = [["wss", world.net.gateway["far"], world.sidebeat.at("wss-near")[1], 50]]
         until(lambda: world.far.ask(open=at)["refused"], PATIENCE, what="memory runs out")
         assert world.sidebeat.ended(PATIENCE) == -signal.SIGABRT
         assert "memory allocation of" in world.sidebeat.log()
+        world.far.ask(pace=0.1)
         come_back(world)
         told = world.settle(restarted=True)
         assert told["sidecar_crash"] >= 2 * ALL
