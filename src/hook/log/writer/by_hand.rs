@@ -28,7 +28,7 @@ pub(crate) struct ByHand {
 }
 
 /// An event as a hook gets it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Told {
     pub(crate) id: String,
     pub(crate) kind: EventKind,

@@ -1,6 +1,6 @@
 //! The hook log of a world: what of it reaches an app, and what the next process would tell if this one were killed now.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -64,10 +64,11 @@ impl Journal {
         for told in &self.waiting {
             assert!(again.contains(&*told.id), "lost: {told:?}");
         }
-        let (mut ids, mut opened, mut closed) = (HashSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut ids, mut opened, mut closed) = (HashMap::new(), BTreeSet::new(), BTreeSet::new());
         let mut crashed = BTreeMap::new();
         for told in self.arrived.iter().chain(&next) {
-            if !ids.insert(&told.id) {
+            if let Some(first) = ids.insert(&told.id, told) {
+                assert_eq!(first, told, "two events of one id");
                 continue;
             }
             match told.kind {

@@ -296,6 +296,7 @@ impl World {
         tokio::time::sleep(Duration::from_secs(1)).await;
         self.check();
         self.books.borrow_mut().kill(&self.worker);
+        assert_eq!(self.worker.pipes.lent(), 0, "every pipe is given back");
         let reasons = Reason::ALL.iter();
         let counted: u64 = reasons
             .map(|reason| self.listener.metrics.closed(*reason).get())
