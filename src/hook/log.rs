@@ -27,6 +27,7 @@ mod rewrite;
 mod scan;
 mod spill;
 mod store;
+mod syncer;
 mod write;
 mod writer;
 
@@ -42,6 +43,7 @@ pub(super) use self::record::BoundEntry;
 use self::directory::Directory;
 use self::recover::Past;
 use self::store::Store;
+use self::syncer::Syncer;
 use self::writer::Writer;
 use super::dispatch::Command;
 use super::shared::Shared;
@@ -75,15 +77,15 @@ impl Log {
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
-            .max_blocking_threads(1)
             .build()
             .map_err(cannot)?;
+        let syncer = Syncer::start().map_err(cannot)?;
         let path = store.directory.log();
         let writer = Writer::new(shared, store, past, source);
         let thread = std::thread::Builder::new().name("hook-log".to_owned());
         let spawned = thread.spawn(move || {
             priority::yield_to_workers();
-            runtime.block_on(writer.run(commands))
+            runtime.block_on(writer.run(commands, syncer))
         });
         spawned.map(drop).map_err(|source| LogError::System {
             path,
@@ -95,3 +97,5 @@ impl Log {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use self::writer::by_hand;

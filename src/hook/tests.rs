@@ -37,6 +37,8 @@ mod tap;
 
 pub(crate) use tap::{Tap, tapped};
 
+pub(crate) use super::log::by_hand::{ByHand, Told};
+
 /// Longer than anything here takes; a test that needs it has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 const KEY: &[u8] = b"a raw key";

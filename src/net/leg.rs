@@ -12,6 +12,7 @@ use tokio_rustls::client;
 
 use super::sensor::Sensor;
 use super::sockopt::canonical;
+use super::splice::Socket;
 use super::tls::Session;
 
 /// What the relay asks of a side beyond reading and writing.
@@ -29,7 +30,7 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin {
     fn has_input(&self) -> bool;
 
     /// The socket itself where bytes pass through it as they are.
-    fn socket(&self) -> Option<&TcpStream> {
+    fn socket(&self) -> Option<&dyn Socket> {
         None
     }
 
@@ -124,7 +125,7 @@ impl Io for Leg {
         }
     }
 
-    fn socket(&self) -> Option<&TcpStream> {
+    fn socket(&self) -> Option<&dyn Socket> {
         match self {
             Self::Tcp(tcp) => Some(tcp),
             Self::Unix(_) | Self::Accepted(_) | Self::Dialed(_) => None,

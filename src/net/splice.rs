@@ -1,7 +1,7 @@
 //! A pipe through which the kernel moves bytes from one socket to another without showing them to us (splice(2)).
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
@@ -42,40 +42,76 @@ impl Pipe {
     pub fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
-        from: &TcpStream,
+        from: &dyn Socket,
         most: usize,
     ) -> Poll<io::Result<usize>> {
         debug_assert_eq!(self.held, 0);
-        let most = most.min(SIZE);
-        let fill = || splice(from, None, &self.write, None, most, FLAGS).map_err(io::Error::from);
-        let filled = loop {
-            match from.try_io(Interest::READABLE, fill) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(from.poll_read_ready(cx))?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                filled => break filled?,
-            }
-        };
-        self.held = filled;
-        Poll::Ready(Ok(filled))
+        self.held = ready!(from.poll_into(cx, self.write.as_fd(), most.min(SIZE)))?;
+        Poll::Ready(Ok(self.held))
     }
 
     /// Gives to `to` what it takes, and returns how many bytes that were.
-    pub fn poll_drain(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<io::Result<usize>> {
-        let drain =
-            || splice(&self.read, None, to, None, self.held, FLAGS).map_err(io::Error::from);
-        let drained = loop {
-            match to.try_io(Interest::WRITABLE, drain) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(to.poll_write_ready(cx))?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                drained => break drained?,
-            }
-        };
+    pub fn poll_drain(&mut self, cx: &mut Context<'_>, to: &dyn Socket) -> Poll<io::Result<usize>> {
+        let drained = ready!(to.poll_out_of(cx, self.read.as_fd(), self.held))?;
         self.held -= drained;
         Poll::Ready(Ok(drained))
+    }
+}
+
+/// What can be spliced: a TCP connection, or what stands for one in a test.
+pub trait Socket {
+    /// Moves at most `most` bytes that have arrived into `pipe`, which is empty; 0 is the end.
+    fn poll_into(
+        &self,
+        cx: &mut Context<'_>,
+        pipe: BorrowedFd<'_>,
+        most: usize,
+    ) -> Poll<io::Result<usize>>;
+
+    /// Sends at most `most` of the bytes in `pipe`, which has as many.
+    fn poll_out_of(
+        &self,
+        cx: &mut Context<'_>,
+        pipe: BorrowedFd<'_>,
+        most: usize,
+    ) -> Poll<io::Result<usize>>;
+}
+
+impl Socket for TcpStream {
+    fn poll_into(
+        &self,
+        cx: &mut Context<'_>,
+        pipe: BorrowedFd<'_>,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        let fill = || splice(self, None, pipe, None, most, FLAGS).map_err(io::Error::from);
+        loop {
+            match self.try_io(Interest::READABLE, fill) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.poll_read_ready(cx))?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                filled => return Poll::Ready(filled),
+            }
+        }
+    }
+
+    fn poll_out_of(
+        &self,
+        cx: &mut Context<'_>,
+        pipe: BorrowedFd<'_>,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        let drain = || splice(pipe, None, self, None, most, FLAGS).map_err(io::Error::from);
+        loop {
+            match self.try_io(Interest::WRITABLE, drain) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.poll_write_ready(cx))?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                drained => return Poll::Ready(drained),
+            }
+        }
     }
 }
 

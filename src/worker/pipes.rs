@@ -56,6 +56,12 @@ impl Pipes {
         })
     }
 
+    /// Pipes in use.
+    #[cfg(test)]
+    pub(crate) fn lent(&self) -> usize {
+        self.lent.get()
+    }
+
     fn make(&self) -> Option<Counted> {
         if self.lent.get() >= MOST.min(self.capacity.pairs() / SHARE) {
             return None;

@@ -14,6 +14,9 @@ from harness.wait import until
 from harness.wire import open_tcp
 
 EVENTS = ["opened", "closed", "started"]
+# A user who has a limit of processes, as root has not, and may open what is root's.
+RIGHTS = "-all,+dac_override,+fowner"
+LIMITED = ("setpriv", "--reuid=54321", "--clear-groups", f"--bounding-set={RIGHTS}", f"--inh-caps={RIGHTS}", f"--ambient-caps={RIGHTS}")
 
 
 def run(app, hooks, tmp_path, state_dir):
@@ -122,6 +125,17 @@ def test_events_that_are_left_at_the_end_are_not_lost(app, hooks, tmp_path):
         (closed,) = distinct(hooks, ".closed")
         assert closed["data"]["reason"] == "client_gone"
         assert len(distinct(hooks, ".started")) == 2
+
+
+@pytest.mark.root
+def test_without_another_thread_to_be_had_the_hooks_are_told(app, hooks, tmp_path):
+    config = hooks.config(tmp_path, ["opened", "closed"])
+    with Sidebeat({"main": listener("tcp", app.url("tcp"))}, hooks=config, state_dir=str(tmp_path / "state"), prefix=LIMITED) as sidebeat:
+        subprocess.run([*LIMITED, "prlimit", f"--pid={sidebeat.pid}", "--nproc=1:1"], check=True)
+        close(*open_tcp(sidebeat, app))
+        until(lambda: distinct(hooks, ".closed"), 30, what="the closed hook")
+        assert len(distinct(hooks, ".opened")) == 1
+        assert sidebeat.stop() == 0
 
 
 @pytest.mark.root

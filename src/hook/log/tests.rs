@@ -19,7 +19,7 @@ use super::store::Store;
 use super::*;
 
 /// Many logs are opened here, each with several waits for the disk: in memory if there is such a place.
-fn scratch() -> TempDir {
+pub(super) fn scratch() -> TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 

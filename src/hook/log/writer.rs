@@ -9,13 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use super::dead::DeadLetters;
 use super::recover::Past;
 use super::store::Store;
+use super::syncer::{Syncer, Syncing};
 use super::write::WriteError;
 use crate::hook::dispatch::Command;
 use crate::hook::event::Event;
@@ -61,7 +61,7 @@ struct Batch {
 }
 
 /// A sync under way.
-type Sync = (JoinHandle<std::io::Result<()>>, Batch);
+type Sync = (Syncing, Batch);
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, store: Store, past: Past, source: String) -> Self {
@@ -83,7 +83,7 @@ impl Writer {
     }
 
     /// Writes until nobody is left who tells anything.
-    pub(super) async fn run(mut self, mut commands: UnboundedReceiver<Command>) {
+    pub(super) async fn run(mut self, mut commands: UnboundedReceiver<Command>, syncer: Syncer) {
         self.resume();
         let mut sync: Option<Sync> = None;
         loop {
@@ -107,7 +107,7 @@ impl Writer {
             }
             self.commit();
             if sync.is_none() {
-                sync = self.next_sync();
+                sync = self.next_sync(&syncer);
             }
         }
         if let Some((_, batch)) = sync {
@@ -119,13 +119,13 @@ impl Writer {
     }
 
     /// Begins to sync what was written since the last time; a batch that needs none is over.
-    fn next_sync(&mut self) -> Option<Sync> {
+    fn next_sync(&mut self, syncer: &Syncer) -> Option<Sync> {
         let batch = std::mem::take(&mut self.batch);
         let Some(file) = self.store.take_unsynced() else {
             self.finish(batch);
             return None;
         };
-        Some((tokio::task::spawn_blocking(move || file.sync_data()), batch))
+        Some((syncer.sync(file), batch))
     }
 
     fn after_sync(&mut self, done: std::io::Result<()>, batch: Batch) {
@@ -268,7 +268,10 @@ impl Writer {
 /// Waits for the end of a sync, for ever if there is none.
 async fn synced(sync: &mut Option<Sync>) -> std::io::Result<()> {
     match sync {
-        Some((task, _)) => task.await.unwrap_or_else(|error| Err(error.into())),
+        Some((syncing, _)) => syncing.done().await,
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+pub(crate) mod by_hand;

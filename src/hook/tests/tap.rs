@@ -2,15 +2,16 @@
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::super::log::by_hand::ByHand;
 use super::super::*;
 
 /// What comes out of the intake, in its order.
 pub(crate) struct Tap {
-    shared: Arc<Shared>,
     commands: UnboundedReceiver<Command>,
+    pub(crate) log: ByHand,
 }
 
-/// Hooks as configured; nobody delivers what they are told.
+/// Hooks as configured, with a log; nobody delivers what they are told.
 pub(crate) fn tapped(
     hooks: &IndexMap<String, config::Hook>,
     metrics: HookMetrics,
@@ -20,7 +21,7 @@ pub(crate) fn tapped(
     let shared = Arc::new(Shared {
         metrics,
         runtime: runtime.clone(),
-        log: None,
+        log: Some(LogLine::new(&intake)),
         routes: ArcSwap::default(),
         deliveries: Mutex::default(),
         pending: AtomicUsize::new(0),
@@ -31,21 +32,20 @@ pub(crate) fn tapped(
         shared: shared.clone(),
         intake,
     };
-    Ok((hooks, Tap { shared, commands }))
+    let log = ByHand::new(shared);
+    Ok((hooks, Tap { commands, log }))
 }
 
 impl Tap {
-    /// The events since the last call.
+    /// The events since the last call. The log has taken them.
     pub(crate) fn events(&mut self) -> Vec<Event> {
-        let commands = std::iter::from_fn(|| self.commands.try_recv().ok());
-        let events = commands.filter_map(|command| match command {
-            Command::Event(event, _) => Some(event),
-            _ => None,
-        });
-        let events: Vec<Event> = events.collect();
-        self.shared
-            .pending
-            .fetch_sub(events.len(), Ordering::AcqRel);
+        let mut events = Vec::new();
+        while let Ok(command) = self.commands.try_recv() {
+            if let Command::Event(event, _) = &command {
+                events.push(event.clone());
+            }
+            self.log.take(command);
+        }
         events
     }
 }

@@ -4,6 +4,7 @@
 
 mod ask;
 mod books;
+mod journal;
 mod judge;
 mod limits;
 mod meddle;

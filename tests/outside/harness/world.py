@@ -186,10 +186,10 @@ class World:
         with context.wrap_socket(raw, server_hostname="localhost") as served:
             assert served.getpeercert(binary_form=True) == wanted
 
-    def fill(self, app="near", host=None):
+    def fill(self, app="near", host=None, each=EACH):
         """Both parties talk: the near one to the near app, the far one to this app, over this address of the sidecar's."""
-        assert self.near.open(self.net.gateway["near"], each=EACH) == len(SCHEMES) * EACH
-        assert self.far.open(host or self.net.gateway["far"], app=app, each=EACH) == len(SCHEMES) * EACH
+        assert self.near.open(self.net.gateway["near"], each=each) == len(SCHEMES) * each
+        assert self.far.open(host or self.net.gateway["far"], app=app, each=each) == len(SCHEMES) * each
         self.near.talks()
         self.far.talks()
 
@@ -229,27 +229,38 @@ class World:
                 assert party.open(host, app=app, each=1) == len(SCHEMES)
             party.talks()
 
+    def told(self):
+        """What the receiver was told of streams, by kind: each event once, however often it came."""
+        kinds = {"opened": [], "closed": []}
+        for event in {event["id"]: event for event in self.receiver.events}.values():
+            kinds[event["type"].rsplit(".")[-1]].append(event)
+        return kinds
+
     def settle(self, restarted=False):
         """Everybody leaves; of every stream one `opened` and one `closed` have come, and the metrics say the same."""
         for party in (self.near, self.far):
             party.ask(leave=True)
         self.sidebeat.wait_metric(0, "streams_active", within=PATIENCE)
         self.sidebeat.wait_metric(0, "streams_closing", within=PATIENCE)
+        opened = self.sidebeat.metrics().sum("sidebeat_streams_opened_total")
+
+        def everything_is_told():
+            # The log keeps an event back until the disk has it: till then it is in no queue.
+            subjects = {kind: {event["subject"] for event in found} for kind, found in self.told().items()}
+            return len(subjects["opened"]) >= opened and subjects["opened"] == subjects["closed"]
+
+        until(everything_is_told, PATIENCE, every=0.05, what="one `closed` for each `opened`")
         self.sidebeat.wait_metric(0, "hook_queue_events", within=PATIENCE)
         metrics = self.sidebeat.metrics()
         closed = collections.Counter(metrics.by("reason", "sidebeat_streams_closed_total"))
         assert sum(closed.values()) == metrics.sum("sidebeat_streams_opened_total")
         for result in ("dropped", "expired", "rejected"):
             assert metrics.sum("sidebeat_hook_events_total", result=result) == 0, result
-        events = {event["id"]: event for event in self.receiver.events}.values()
-        kinds = collections.defaultdict(list)
-        for event in events:
-            kinds[event["type"].rsplit(".")[-1]].append(event)
-        subjects = {kind: collections.Counter(event["subject"] for event in found) for kind, found in kinds.items()}
-        for kind in ("opened", "closed"):
-            twice = {subject: count for subject, count in subjects[kind].items() if count > 1}
+        kinds = self.told()
+        for kind, found in kinds.items():
+            subjects = collections.Counter(event["subject"] for event in found)
+            twice = {subject: count for subject, count in subjects.items() if count > 1}
             assert not twice, f"{kind} with two ids: {twice}"
-        assert set(subjects["opened"]) == set(subjects["closed"])
         told = collections.Counter(event["data"]["reason"] for event in kinds["closed"])
         if not restarted:
             assert told == closed, (told, closed)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::journal::Journal;
 use super::trace::{Trace, What};
 use crate::hook::Event;
 use crate::hook::tests::Tap;
@@ -16,6 +17,7 @@ use crate::worker::Worker;
 
 pub(super) struct Books {
     tap: Tap,
+    journal: Journal,
     traces: HashMap<Uuid, Rc<Trace>>,
     /// By stream, in the order of openings: its closing record, when it has one.
     pub(super) streams: Vec<(Uuid, Option<Arc<ClosedRecord>>)>,
@@ -27,9 +29,10 @@ pub(super) struct Books {
 }
 
 impl Books {
-    pub(super) fn new(tap: Tap) -> Self {
+    pub(super) fn new(tap: Tap, seed: u64) -> Self {
         Self {
             tap,
+            journal: Journal::new(seed),
             traces: HashMap::new(),
             streams: Vec::new(),
             uids: HashMap::new(),
@@ -92,7 +95,7 @@ impl Books {
     }
 
     /// Everybody tells the same story; `ended`: streams whose task is done.
-    pub(super) fn check(&self, worker: &Worker, listener: &Listener, ended: usize) {
+    pub(super) fn check(&mut self, worker: &Worker, listener: &Listener, ended: usize) {
         let opened = self.streams.len();
         let over = self.streams.iter().filter(|(_, end)| end.is_some()).count();
         let registry = &worker.shared.registry;
@@ -123,6 +126,12 @@ impl Books {
             let told = self.record(ended.record.stream.id);
             assert!(told.is_some_and(|told| Arc::ptr_eq(told, &ended.record)));
         }
+        self.journal.go_on(&mut self.tap.log, registry);
+    }
+
+    /// At the very end the process is killed.
+    pub(super) fn kill(&mut self, worker: &Worker) {
+        self.journal.kill(&self.tap.log, &worker.shared.registry);
     }
 
     /// At the very end: what all streams were counted with, by end.

@@ -150,7 +150,12 @@ fn judge_figures(story: &Story, down: &Passed) {
             // What came when nobody was left to take it counts for nothing.
             assert!(counted.is_some_and(|counted| counted <= read));
         } else {
-            assert_eq!(counted, Some(read), "bytes of {end:?}");
+            assert_eq!(
+                counted,
+                Some(read),
+                "bytes of {end:?}: {record:?}",
+                record = story.record
+            );
         }
     }
     let before = down.heartbeats.iter().filter(|place| **place < story.over);

@@ -33,6 +33,8 @@ pub(super) struct Plan {
     pub(super) streams: usize,
     /// Of the world's steps: how many do something from outside.
     pub(super) meddles: f64,
+    /// Messages and networks are large: bytes go past the relay by way of a pipe.
+    large: bool,
     first_message: bool,
     /// Lengths that matter.
     pauses: Vec<Ms>,
@@ -73,6 +75,7 @@ impl Plan {
             horizon: Ms::next_multiple_of(horizon, 2),
             streams: random.random_range(1..4),
             meddles: [0.0, 0.2, 0.8][random.random_range(0..3)],
+            large: matches!(wire, Wire::WebSocket | Wire::Raw) && seed % 4 == 3,
             first_message: wire != Wire::Raw && random.random_bool(0.3),
             pauses: Vec::new(),
             random,
@@ -216,13 +219,22 @@ impl Plan {
 
     pub(super) fn nature(&mut self) -> (Nature, SmallRng) {
         let random = &mut self.random;
-        let room = [3, 40, 300, 3000, 70_000][random.random_range(0..5)];
+        let (rooms, chunks, tls): ([usize; 5], [usize; 3], f64) = if self.large {
+            (
+                [3000, 20_000, 40_000, 100_000, 300_000],
+                [300, 40_000, 300_000],
+                0.1,
+            )
+        } else {
+            ([3, 40, 300, 3000, 70_000], [1, 50, 70_000], 0.5)
+        };
+        let room = rooms[random.random_range(0..5)];
         let nature = Nature {
             room,
             delay: [0, 10, 400][random.random_range(0..3)],
-            chunk: [1, 50, 70_000][random.random_range(0..3)].max(room / 50),
+            chunk: chunks[random.random_range(0..3)].max(room / 50),
             tls: random
-                .random_bool(0.5)
+                .random_bool(tls)
                 .then(|| random.random_range(1..=room * 2)),
             stale: random.random(),
         };
@@ -230,7 +242,7 @@ impl Plan {
     }
 
     pub(super) fn author(&mut self, end: End, room: usize) -> Author {
-        let longest = (room * 100).min(if self.random.random_bool(0.1) {
+        let longest = (room * 100).min(if self.large || self.random.random_bool(0.1) {
             200_000
         } else {
             3000
@@ -244,6 +256,7 @@ impl Plan {
             wire: self.wire,
             random: self.fork(),
             longest,
+            large: self.large,
             pauses: self.pauses.clone(),
             reply: self
                 .reply

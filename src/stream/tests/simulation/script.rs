@@ -39,6 +39,8 @@ pub(super) struct Author {
     pub(super) random: SmallRng,
     /// No message is longer.
     pub(super) longest: usize,
+    /// Many messages are nearly as long.
+    pub(super) large: bool,
     /// The pauses that may matter, in milliseconds: the limits of the listener.
     pub(super) pauses: Vec<Ms>,
     /// What the listener takes for an answer to its heartbeats.
@@ -63,6 +65,7 @@ impl Author {
                 .get(self.random.random_range(0..5))
                 .unwrap(),
             3 => self.random.random_range(0..=longest),
+            4..7 if self.large => self.random.random_range(0..=longest),
             _ => self.random.random_range(0..200),
         };
         // Letters, so that it is text, and neither a heartbeat nor its answer.

@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use rand::RngExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -12,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::pipe::{Ending, Pipe};
 use super::trace::What;
 use crate::net::leg::Io;
+use crate::net::splice::Socket;
 
 impl Pipe {
     fn note_waiting(&mut self, what: usize, waits: bool) {
@@ -25,20 +27,29 @@ impl Pipe {
         }
     }
 
+    /// How many of so many bytes the socket would take now.
+    fn would_take(&mut self, bytes: usize) -> usize {
+        let most = self.random.random_range(1..=self.nature.chunk);
+        bytes.min(self.free()).min(most)
+    }
+
     /// Hands bytes to the socket; returns how many it took.
     fn socket_takes(&mut self, bytes: &[u8]) -> usize {
-        let most = self.random.random_range(1..=self.nature.chunk);
-        let count = bytes.len().min(self.free()).min(most);
+        let count = self.would_take(bytes.len());
+        self.send(&bytes[..count]);
+        count
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        let count = bytes.len();
         if count == 0 {
-            return 0;
+            return;
         }
         let at = self.arrival(self.outward.last);
         self.outward.last = at;
         self.outward.bytes += count;
-        self.outward
-            .segments
-            .push_back((at, bytes[..count].to_vec()));
-        self.to_peer.extend(&bytes[..count]);
+        self.outward.segments.push_back((at, bytes.to_vec()));
+        self.to_peer.extend(bytes);
         self.raw_written += count as u64;
         let to = self.end;
         if self.is_blocked() {
@@ -46,7 +57,6 @@ impl Pipe {
         }
         self.trace.note(What::Took { to, bytes: count });
         self.trace.news.notify_one();
-        count
     }
 
     /// Moves what TLS holds to the socket.
@@ -76,6 +86,11 @@ impl Pipe {
                 count
             }
         };
+        self.took(cx, count)
+    }
+
+    /// What the socket says to someone of whom it took so many bytes.
+    fn took(&mut self, cx: &mut Context<'_>, count: usize) -> Poll<io::Result<usize>> {
         self.note_waiting(0, count == 0);
         if count == 0 {
             self.writer = Some(cx.waker().clone());
@@ -103,13 +118,13 @@ impl Pipe {
         Ok(())
     }
 
-    fn read(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    /// At most so many bytes; none are the end.
+    fn read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<Vec<u8>>> {
         if std::mem::take(&mut self.stale) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let most = self.random.random_range(1..=self.nature.chunk);
-        let most = most.min(into.remaining());
+        let most = self.random.random_range(1..=self.nature.chunk).min(most);
         let (raw, plain) = match self.nature.tls {
             None => {
                 let count = most.min(self.kernel.len());
@@ -130,8 +145,7 @@ impl Pipe {
         }
         if !plain.is_empty() {
             self.from_peer.extend(&plain);
-            into.put_slice(&plain);
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(plain));
         }
         match self.ended.filter(|_| self.kernel.is_empty()) {
             Some(ending) => {
@@ -139,7 +153,7 @@ impl Pipe {
                 let reset = ending == Ending::Reset;
                 self.trace.note(What::ReadEnd { from, reset });
                 match ending {
-                    Ending::Fin => Poll::Ready(Ok(())),
+                    Ending::Fin => Poll::Ready(Ok(plain)),
                     Ending::Reset => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
                 }
             }
@@ -202,8 +216,45 @@ impl Io for Side {
         !pipe.kernel.is_empty() || pipe.ended.is_some()
     }
 
+    fn socket(&self) -> Option<&dyn Socket> {
+        self.0.borrow().nature.tls.is_none().then_some(self)
+    }
+
     fn reset(&self) {
         self.0.borrow_mut().reset = true;
+    }
+}
+
+/// Splicing moves the bytes through the worker's own pipe, which is a real one.
+impl Socket for Side {
+    fn poll_into(
+        &self,
+        cx: &mut Context<'_>,
+        pipe: BorrowedFd<'_>,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        let bytes = ready!(self.0.borrow_mut().read(cx, most))?;
+        if !bytes.is_empty() {
+            assert_eq!(rustix::io::write(pipe, &bytes), Ok(bytes.len()));
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_out_of(
+        &self,
+        cx: &mut Context<'_>,
+        pipe: BorrowedFd<'_>,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        let side = &mut *self.0.borrow_mut();
+        side.still_there()?;
+        assert!(!side.shut, "{:?}: written behind the end", side.end);
+        let mut bytes = vec![0; side.would_take(most)];
+        if !bytes.is_empty() {
+            assert_eq!(rustix::io::read(pipe, &mut bytes), Ok(bytes.len()));
+        }
+        side.send(&bytes);
+        side.took(cx, bytes.len())
     }
 }
 
@@ -213,7 +264,9 @@ impl AsyncRead for Side {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.0.borrow_mut().read(cx, into)
+        let bytes = ready!(self.0.borrow_mut().read(cx, into.remaining()))?;
+        into.put_slice(&bytes);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -232,7 +285,7 @@ impl AsyncWrite for Side {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let pipe = &mut *self.0.borrow_mut();
-        std::task::ready!(pipe.flush(cx))?;
+        ready!(pipe.flush(cx))?;
         let at = pipe.arrival(pipe.outward.last);
         pipe.outward.end.get_or_insert((at, Ending::Fin));
         let to = pipe.end;

@@ -68,7 +68,7 @@ impl World {
             Ok(hooks)
         });
         *ground.worker.random() = SmallRng::seed_from_u64(seed ^ 0x5eed);
-        let mut books = Books::new(tap.unwrap());
+        let mut books = Books::new(tap.unwrap(), seed);
         books.strangers = !ground.config.identity.is_empty();
         let mut world = Self {
             plan,
@@ -255,6 +255,12 @@ impl World {
         // The tick of the worker ends with its last stream.
         tokio::time::sleep(Duration::from_secs(1)).await;
         self.check();
+        self.books.borrow_mut().kill(&self.ground.worker);
+        assert_eq!(
+            self.ground.worker.pipes.lent(),
+            0,
+            "every pipe is given back"
+        );
         let reasons = Reason::ALL.iter();
         let counted: u64 = reasons
             .map(|reason| self.ground.listener.metrics.closed(*reason).get())
