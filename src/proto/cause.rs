@@ -235,3 +235,6 @@ impl Reason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! The registry over entries without sockets.
 
+mod figures;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -154,10 +156,17 @@ fn a_hundred_thousand_are_listed_page_by_page_while_others_come_and_go() {
 #[test]
 fn uids_and_tags_are_found_without_looking_at_others() {
     let registry = Registry::default();
+    assert!(registry.is_empty());
     let a = enter(&registry, simple(Some("42"), &["x", "y"])).id;
+    assert!(!registry.is_empty());
     let b = enter(&registry, simple(Some("42"), &["y"])).id;
     let c = enter(&registry, simple(None, &["x"])).id;
     assert_eq!(found(&registry, &[]), [a, b, c]);
+    let all: Vec<_> = registry.all().iter().map(|entry| entry.id).collect();
+    assert_eq!(all, [a, b, c]);
+    let mut seen = Vec::new();
+    registry.for_each(|entry| seen.push(entry.id));
+    assert_eq!(seen, [a, b, c]);
     assert_eq!(found(&registry, &[("uid", "42")]), [a, b]);
     assert_eq!(found(&registry, &[("tag", "x")]), [a, c]);
     assert_eq!(found(&registry, &[("tag", "x"), ("tag", "y")]), [a]);

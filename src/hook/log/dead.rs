@@ -123,4 +123,25 @@ mod tests {
         let before = older.last().unwrap()["event"]["sequence"].as_str().unwrap();
         assert_eq!(before.parse::<usize>().unwrap(), first - 1);
     }
+
+    #[test]
+    fn a_file_is_put_aside_when_the_next_letter_would_not_fit() {
+        let base = tempfile::tempdir().unwrap();
+        let directory = Directory::open(base.path()).unwrap();
+        let (path, older) = (directory.dead_letters(), directory.older_dead_letters());
+        let mut letters = DeadLetters::new(&directory);
+        letters.bound = 20;
+        let mut append = |line: &str| letters.append(line.as_bytes()).unwrap();
+        let read = |path: &std::path::Path| std::fs::read_to_string(path).ok();
+        // One that is longer than a file has one of its own.
+        append("a letter that is longer\n");
+        assert_eq!(read(&older), None);
+        append("ten bytes\n");
+        assert_eq!(read(&older).unwrap(), "a letter that is longer\n");
+        append("ten bytes\n");
+        assert_eq!(read(&path).unwrap(), "ten bytes\nten bytes\n");
+        append("more\n");
+        assert_eq!(read(&path).unwrap(), "more\n");
+        assert_eq!(read(&older).unwrap(), "ten bytes\nten bytes\n");
+    }
 }

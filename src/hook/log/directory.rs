@@ -1,7 +1,7 @@
 //! The `state_dir`: made, locked, and the files in it.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -144,20 +144,11 @@ fn system(path: &Path, what: &'static str, source: std::io::Error) -> LogError {
 /// Kubernetes with `fsGroup`) stays as it is: the files in it are private by themselves.
 fn make_private(path: &Path) -> std::io::Result<()> {
     let mode = path.metadata()?.mode();
-    if mode & 0o077 == 0 || mode & STICKY != 0 {
-        return Ok(());
+    if mode & 0o077 != 0 && mode & STICKY == 0 {
+        // Refused for one that is another's; whether files can be made in it is seen next.
+        let _ = std::fs::set_permissions(path, Permissions::from_mode(PRIVATE_DIRECTORY));
     }
-    match std::fs::set_permissions(path, Permissions::from_mode(PRIVATE_DIRECTORY)) {
-        Err(error)
-            if !matches!(
-                error.kind(),
-                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
-            ) =>
-        {
-            Err(error)
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -180,9 +171,14 @@ mod tests {
         assert_eq!(mode(&path), 0o700);
         assert_eq!(mode(&path.join("lock")), 0o600);
         drop(directory);
-        std::fs::set_permissions(&path, Permissions::from_mode(0o1777)).unwrap();
-        Directory::open(&path).unwrap();
-        assert_eq!(mode(&path), 0o1777);
+        // Shared, and private with something of its own.
+        for left_alone in [0o1777, 0o2700] {
+            std::fs::set_permissions(&path, Permissions::from_mode(left_alone)).unwrap();
+            Directory::open(&path).unwrap();
+            assert_eq!(mode(&path), left_alone);
+        }
+        // Nobody may change the mode of this one.
+        make_private(Path::new("/proc/self")).unwrap();
     }
 
     #[test]

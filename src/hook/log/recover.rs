@@ -68,14 +68,15 @@ impl Store {
             .collect();
         open.sort_unstable();
         past.open = open.into_iter().map(|(_, stream)| stream).collect();
-        store.begin(&past);
+        store.begin();
         Ok((store, past))
     }
 
     /// Rewrites the file, which leaves out damage; on a full disk goes on behind what there is.
-    fn begin(&mut self, past: &Past) {
+    fn begin(&mut self) {
         if self.rewrite().is_err() && !self.broken {
-            self.broken = past.torn > 0 && self.file.set_len(self.length).is_err();
+            // What is torn is cut off.
+            self.broken = self.file.set_len(self.length).is_err();
             self.marks.splice(0..0, self.boot.iter().copied());
             self.live += self.boot.len() as u64;
         }

@@ -2,6 +2,7 @@
 
 mod damage;
 mod model;
+mod room;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, UNIX_EPOCH};

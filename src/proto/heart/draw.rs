@@ -110,17 +110,34 @@ mod tests {
         }
     }
 
-    /// The generator's published first outputs for seed 1234567 (upper halves).
+    /// The generator's published first outputs for two seeds (upper halves).
     #[test]
     fn draws_are_splitmix64() {
-        let mut draws = Draws::new(1_234_567);
-        let expected: [u64; 3] = [
-            6_457_827_717_110_365_317,
-            3_203_168_211_198_807_973,
-            9_817_491_932_198_370_423,
+        let published: [(u64, [u64; 4]); 2] = [
+            (
+                1_234_567,
+                [
+                    6_457_827_717_110_365_317,
+                    3_203_168_211_198_807_973,
+                    9_817_491_932_198_370_423,
+                    4_593_380_528_125_082_431,
+                ],
+            ),
+            (
+                0,
+                [
+                    0xe220_a839_7b1d_cdaf,
+                    0x6e78_9e6a_a1b9_65f4,
+                    0x06c4_5d18_8009_454f,
+                    0xf88b_b8a8_724c_81ec,
+                ],
+            ),
         ];
-        for output in expected {
-            assert_eq!(draws.draw(), (output >> 32) as u32);
+        for (seed, outputs) in published {
+            let mut draws = Draws::new(seed);
+            for output in outputs {
+                assert_eq!(draws.draw(), (output >> 32) as u32);
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The heart in virtual time.
 
+mod evidence;
 mod gatewayworker;
 mod naive;
 mod pings;

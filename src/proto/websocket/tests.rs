@@ -283,7 +283,11 @@ mod control_frames {
             for end in 1..stream.len() {
                 assert_eq!(scanner.next(&stream[..end]), Ok(Item::Incomplete));
             }
-            assert!(stream.len() <= scanner.hold_max());
+            assert_eq!(
+                scanner.hold_max(),
+                stream.len(),
+                "and no more than that is held"
+            );
             let item = scanner.next(&stream).unwrap();
             assert!(!matches!(item, Item::Incomplete | Item::Data { .. }));
         }

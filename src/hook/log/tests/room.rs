@@ -1,0 +1,218 @@
+//! When the disk has no room, refuses, or holds much that is not needed any more.
+
+use std::fs::File;
+
+use super::super::record::{Entry, seal};
+use super::super::store::Place;
+use super::super::write::{LIVE_BOUND, WriteError, is_full};
+use super::*;
+
+const MIB: u64 = 1024 * 1024;
+
+/// Has room for nothing.
+fn full_disk() -> Arc<File> {
+    let file = File::options().read(true).write(true).open("/dev/full");
+    Arc::new(file.unwrap())
+}
+
+/// Puts events of streams that are not open into the log, for one hook; their numbers.
+fn put(store: &mut Store, count: usize) -> Vec<u64> {
+    let app = hooks(&["app"]);
+    let each = (0..count).map(|_| {
+        let mut message = message(EventKind::Draining, None);
+        store.event(&mut message, &app);
+        message.number
+    });
+    each.collect()
+}
+
+fn settle(store: &mut Store, numbers: &[u64]) {
+    for number in numbers {
+        store.settled(*number, &Arc::from("app"));
+    }
+}
+
+fn is_on_disk(store: &Store, number: u64) -> bool {
+    matches!(store.records[&number].place, Place::Disk(_))
+}
+
+#[test]
+fn on_a_full_disk_room_is_had_from_what_is_dead_if_it_is_worth_it() {
+    let directory = scratch();
+    let mut store = open(directory.path()).0;
+    for (length, live, worth) in [(9_000, 8_000, false), (9_001, 8_000, true)] {
+        let numbers = put(&mut store, 2);
+        let good = std::mem::replace(&mut store.file, full_disk());
+        let (really, really_live) = (store.length, store.live);
+        (store.length, store.live) = (length, live);
+        let done = store.commit();
+        if worth {
+            done.unwrap();
+            assert!(!store.broken && is_on_disk(&store, numbers[0]));
+            check_figures(&store);
+        } else {
+            let error = done.unwrap_err();
+            assert!(matches!(&error, WriteError::System(error) if is_full(error)));
+            assert!(store.broken, "what was half written could not be cut off");
+            assert!(!is_on_disk(&store, numbers[0]));
+            (store.length, store.live) = (really, really_live);
+            store.file = good;
+            store.commit().unwrap();
+        }
+        settle(&mut store, &numbers);
+        store.commit().unwrap();
+    }
+    let numbers = put(&mut store, 1);
+    store.commit().unwrap();
+    let expected = held(&store);
+    assert_eq!((expected.events.len(), numbers.len()), (1, 1));
+    drop(store);
+    assert_eq!(held(&open(directory.path()).0), expected);
+}
+
+#[test]
+fn a_file_that_has_grown_is_rewritten_when_more_of_it_is_dead_than_needed() {
+    let directory = scratch();
+    let mut store = open(directory.path()).0;
+    let numbers = put(&mut store, 20);
+    store.commit().unwrap();
+    settle(&mut store, &numbers[1..]);
+    store.commit().unwrap();
+    // A length that can be halved: of two records that differ by a byte one is odd.
+    for body in ["{}", "{ }"] {
+        if store.length % 2 == 1 {
+            let mut more = message(EventKind::Draining, None);
+            more.body = Bytes::from_static(body.as_bytes());
+            store.event(&mut more, &hooks(&["app"]));
+            store.commit().unwrap();
+        }
+    }
+    let (before, really_live) = (store.length, store.live);
+    assert_eq!(before % 2, 0);
+    for (rewrite_at, live) in [(before, before / 2), (before + 1, really_live)] {
+        (store.rewrite_at, store.live) = (rewrite_at, live);
+        store.commit().unwrap();
+        assert_eq!(store.length, before);
+    }
+    (store.rewrite_at, store.live) = (before, before / 2 - 1);
+    store.commit().unwrap();
+    assert!(store.length < before / 2);
+    assert_eq!(store.rewrite_at, store.length + 32 * MIB);
+    check_figures(&store);
+}
+
+#[test]
+fn a_rewrite_that_fails_is_not_tried_again_at_once() {
+    let directory = scratch();
+    let mut store = open(directory.path()).0;
+    put(&mut store, 3);
+    store.commit().unwrap();
+    std::fs::create_dir(store.directory.next_log()).unwrap();
+    let (expected, length) = (held(&store), store.length);
+    assert!(store.rewrite().is_err());
+    assert_eq!((held(&store), store.length), (expected, length));
+    assert_eq!(store.rewrite_at, length + 32 * MIB);
+}
+
+#[test]
+fn what_a_failed_rewrite_in_place_has_spoilt_is_in_memory_until_it_is_written() {
+    let directory = scratch();
+    let mut store = open(directory.path()).0;
+    let numbers = put(&mut store, 5);
+    store.commit().unwrap();
+    settle(&mut store, &numbers[..2]);
+    let expected = held(&store);
+    let read_only = File::open(store.directory.log()).unwrap();
+    let good = std::mem::replace(&mut store.file, Arc::new(read_only));
+    assert!(store.rewrite_in_place().is_err());
+    assert!(store.broken && !is_on_disk(&store, numbers[4]));
+    store.file = good;
+    store.file.set_len(0).unwrap();
+    assert_eq!(held(&store), expected);
+    store.commit().unwrap();
+    check_figures(&store);
+    drop(store);
+    assert_eq!(held(&open(directory.path()).0), expected);
+}
+
+#[test]
+fn a_log_is_filled_up_to_its_bound() {
+    let directory = scratch();
+    let mut store = open(directory.path()).0;
+    let numbers = put(&mut store, 3);
+    let two = numbers[..2].iter().map(|number| store.records[number].size);
+    let two: u64 = two.map(u64::from).sum();
+    store.live = LIVE_BOUND - two;
+    assert!(matches!(store.commit(), Err(WriteError::Bound)));
+    assert_eq!(store.live, LIVE_BOUND);
+    let on_disk = numbers.iter().map(|number| is_on_disk(&store, *number));
+    assert!(on_disk.eq([true, true, false]));
+}
+
+#[test]
+fn only_new_events_have_to_be_synced() {
+    let directory = scratch();
+    let mut store = open(directory.path()).0;
+    assert!(store.take_unsynced().is_none());
+    let numbers = put(&mut store, 2);
+    store.commit().unwrap();
+    assert!(store.take_unsynced().is_some());
+    assert!(store.take_unsynced().is_none());
+    settle(&mut store, &numbers[..1]);
+    store.commit().unwrap();
+    assert!(store.take_unsynced().is_none(), "its loss is a repetition");
+    put(&mut store, 1);
+    store.commit().unwrap();
+    store.rewrite().unwrap();
+    assert!(store.take_unsynced().is_none(), "the new file is on disk");
+}
+
+#[test]
+fn marks_that_wait_for_room_are_bounded() {
+    let directory = scratch();
+    let mut store = open(directory.path()).0;
+    let mut streams = (1..=2).map(Uuid::from_u128);
+    for stream in 1..=2 {
+        let mut opened = message(EventKind::Opened, Some(stream));
+        store.event(&mut opened, &[]);
+    }
+    store.commit().unwrap();
+    let stream = streams.next().unwrap();
+    let mark = seal(&Entry::Over { stream }, None);
+    store.marks = vec![0; 4 * MIB as usize - mark.len()];
+    store.forget(stream);
+    assert_eq!((store.marks.len() as u64, store.broken), (4 * MIB, false));
+    store.forget(streams.next().unwrap());
+    assert_eq!((store.marks.len(), store.broken), (0, true));
+    store.commit().unwrap();
+    drop(store);
+    assert_eq!(held(&open(directory.path()).0), Held::default());
+}
+
+#[test]
+fn without_room_for_a_rewrite_a_process_goes_on_behind_what_there_is() {
+    let directory = scratch();
+    let mut store = open(directory.path()).0;
+    put(&mut store, 3);
+    store.commit().unwrap();
+    let (path, next) = (store.directory.log(), store.directory.next_log());
+    let expected = held(&store);
+    drop(store);
+    let whole = std::fs::read(&path).unwrap();
+    for torn in [&b""[..], &whole[..30]] {
+        std::fs::write(&path, [&whole[..], torn].concat()).unwrap();
+        std::fs::create_dir(&next).unwrap();
+        let (mut store, past) = open(directory.path());
+        assert_eq!(past.torn, torn.len() as u64);
+        assert_eq!(path.metadata().unwrap().len(), whole.len() as u64);
+        store.commit().unwrap();
+        assert!(store.length > whole.len() as u64, "that it began is told");
+        check_figures(&store);
+        drop(store);
+        std::fs::remove_dir(&next).unwrap();
+        let (store, past) = open(directory.path());
+        assert_eq!(held(&store), expected);
+        assert_eq!((past.damaged, past.torn), (0, 0));
+        assert_eq!(past.boot, Some(Uuid::from_u128(0xb007)));
+    }
+}
