@@ -378,3 +378,32 @@ async fn whoever_watches_is_told_in_order() {
     drop(watch);
     assert!(registry.feed.watch(1).is_some(), "its place is free again");
 }
+
+#[test]
+fn a_page_begins_behind_its_cursor_whatever_it_selects() {
+    let registry = Registry::default();
+    let streams = ["x", "y", "z"].map(|uid| enter(&registry, simple(Some(uid), &[])));
+    let after = registry.page(&Selector::default(), None, 2).next;
+    assert!(after.is_some());
+    for (uid, left) in [("x", 0), ("y", 0), ("z", 1)] {
+        let mut selector = Selector::default();
+        selector.set("uid", uid).unwrap();
+        let page = registry.page(&selector, after, 10);
+        assert_eq!(page.entries.len(), left, "{uid}");
+    }
+    drop(streams);
+}
+
+#[test]
+fn nothing_is_made_for_a_feed_that_nobody_watches() {
+    Feed::default().publish(|| panic!("made for nobody"));
+}
+
+#[test]
+fn a_name_may_be_long_and_a_uid_may_not() {
+    let mut selector = Selector::default();
+    let told = selector.set("listener", "a\nb").unwrap_err();
+    assert_eq!(told, "write a name, without control characters");
+    let told = selector.set("uid", "a\nb").unwrap_err();
+    assert!(told.starts_with("write 1 to "), "{told}");
+}

@@ -107,6 +107,19 @@ async fn a_deadline_is_shown_and_an_idle_one_moves_with_the_client() {
     assert_eq!(shown(&stream)["deadline_reason"], Value::Null);
 }
 
+/// What is stored is one nanosecond more than what was heard, so that zero can mean never.
+#[test]
+fn an_instant_is_shown_to_the_nanosecond() {
+    let stream = simple(None, &[]);
+    let since = stream.opening.at.duration_since(SystemTime::UNIX_EPOCH);
+    let into = u64::from(since.unwrap().subsec_nanos()) % 1_000_000;
+    let last = Duration::from_nanos(2_000_000 - into - 1);
+    stream.figures.heard(End::Client, last, 1, 0);
+    assert_eq!(shown(&stream)["last_client_at"], at(&stream, last));
+    let next = last + Duration::from_nanos(1);
+    assert_ne!(shown(&stream)["last_client_at"], at(&stream, next));
+}
+
 #[test]
 fn the_three_states_are_shown() {
     let stream = simple(None, &[]);
