@@ -35,6 +35,9 @@ class Terminal:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.chdir(ROOT)
+            # Whoever runs this in the background may have them ignored.
+            for number in (signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
             os.environ.update(TERM="dumb", NO_COLOR="1", CARGO_TERM_COLOR="never")
             # A line must not end where the terminal would.
             os.execvp("sh", ["sh", "-e", "-c", f"stty cols 10000\n{command}"])
