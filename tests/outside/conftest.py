@@ -1,5 +1,6 @@
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -10,6 +11,9 @@ from harness.hooks import Hooks
 from harness.wire import App
 
 HERE = pathlib.Path(__file__).resolve().parent
+
+# A shell that begins this in the background has it ignored, and so would have every program that a test begins.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
