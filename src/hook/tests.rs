@@ -31,7 +31,6 @@ use super::*;
 
 mod answers;
 mod life;
-mod measure;
 mod restart;
 mod tap;
 
