@@ -81,7 +81,7 @@ impl Chunked {
                     return bad("a chunk size that is too large (RFC 9112 section 7.1)");
                 }
                 let digit = (byte as char).to_digit(16).unwrap_or_default();
-                let (size, digits) = (size << 4 | u64::from(digit), digits + 1);
+                let (size, digits) = (size * 16 + u64::from(digit), digits + 1);
                 State::Size { size, digits }
             }
             (State::Size { digits: 0, .. }, _) => {

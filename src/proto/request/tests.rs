@@ -97,9 +97,45 @@ fn chunks_are_read_strictly() {
             "{body:?}"
         );
     }
-    let long = format!("5;{}\r\nhello\r\n", "x".repeat(9000));
-    assert_eq!(refused(&(with("Transfer-Encoding: chunked") + &long)), 431);
+    let extra = |bytes: usize| {
+        let extension = "x".repeat(bytes - 1); // the semicolon is one
+        with("Transfer-Encoding: chunked") + "5;" + &extension + "\r\nhello\r\n"
+    };
+    passed(&extra(8192));
+    assert_eq!(refused(&extra(8193)), 431);
     passed(&(with("Transfer-Encoding: chunked") + "00005 \t;x\r\nhello\r\n000\r\n\r\n" + GET));
+}
+
+#[test]
+fn a_chunk_ends_where_its_size_says_however_it_is_cut() {
+    let chunk = |size: &str, bytes| format!("{size}\r\n{}\r\n", "x".repeat(bytes));
+    let body = [chunk("1a", 0x1a), chunk("0F0", 0xf0), chunk("0", 0)];
+    let input = with("Transfer-Encoding: chunked") + &body.concat() + GET;
+    assert_eq!(passed(&input).heads(), 2);
+    for size in 1..input.len() {
+        let (mut requests, mut out) = (Requests::new(8192), Vec::new());
+        for piece in input.as_bytes().chunks(size) {
+            requests.feed(piece, &mut out).unwrap();
+        }
+        assert_eq!((out.as_slice(), requests.heads()), (input.as_bytes(), 2));
+    }
+}
+
+#[test]
+fn what_is_for_the_app_is_not_named_in_connection() {
+    for option in [
+        "host",
+        "Content-Length",
+        "Sec-WebSocket-Key",
+        "sec-websocket-",
+    ] {
+        assert_eq!(refused(&with(&format!("Connection: {option}"))), 400);
+        let behind = format!("Connection: keep-alive ,\t{option}");
+        assert_eq!(refused(&with(&behind)), 400, "{option}");
+    }
+    for option in ["", ",", "close", "x-host", "sec-websocket", "upgrade, te"] {
+        passed(&with(&format!("Connection: {option}")));
+    }
 }
 
 #[test]
@@ -186,7 +222,8 @@ fn an_end_within_a_request_is_none() {
 fn hosts_and_targets() {
     let get = |target: &str, host: &str| format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
     for host in [
-        "a b", "a/b", "a@b", "[::1", "[::g]", "a:b", "a:123456", "a:1:2", "a,b", "ä", "a%2", "a\\b",
+        "a b", "a/b", "a@b", "[::1", "[::g]", "a:b", "a:123456", "a:1:2", "a,b", "ä", "a%2",
+        "a%2g", "a%g2", "a\\b",
     ] {
         let valid = host == "a,b";
         assert_eq!(read(&get("/", host)).0.is_ok(), valid, "{host}");
@@ -235,6 +272,10 @@ fn hosts_and_targets() {
     passed("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(refused("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n"), 405);
     assert_eq!(refused("PRI * HTTP/2.0\r\n\r\n"), 505);
+    for version in ["HTTP/2.x", "HTTP/x.0", "HTTP/11", "http/1.1"] {
+        assert_eq!(refused(&GET.replace("HTTP/1.1", version)), 400, "{version}");
+    }
+    assert_eq!(refused(&with("Host: a")), 400, "the second");
 }
 
 proptest! {
