@@ -1,5 +1,7 @@
 //! Chance: where each draw falls in its range. Integers only, so that a draw never leaves the range by rounding.
 
+use super::Time;
+
 /// A splitmix64 generator (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): eight bytes of state,
 /// good enough to spread timers and useless for secrets.
 #[derive(Debug)]
@@ -29,6 +31,13 @@ pub(super) fn first_wait(interval: u64, draw: u32) -> u64 {
 pub(super) fn wait(interval: u64, jitter: f64, draw: u32) -> u64 {
     let jitter = share(interval, jitter);
     (interval - jitter).saturating_add(part(jitter.saturating_mul(2).saturating_add(1), draw))
+}
+
+/// `due`, or up to a thousandth of `interval` earlier: the instants at which the pings of a worker's streams are due are few, so
+/// that it wakes once for many of them. Never before `least`, where the range of the draw begins.
+pub(super) fn together(due: Time, least: Time, interval: u64) -> Time {
+    let common = due.0 - due.0 % (interval >> 10).max(1);
+    if common < least.0 { due } else { Time(common) }
 }
 
 /// The age at which a stream ends: in max_age × [1-jitter, 1].
@@ -76,6 +85,22 @@ mod tests {
             assert_eq!(wait(10 * S, 0.0, draw), 10 * S);
             assert_eq!(wait(10 * S, f64::NAN, draw), 10 * S);
         }
+    }
+
+    #[test]
+    fn waits_of_many_streams_end_together_within_their_range() {
+        let interval = 1024 * S;
+        let times = |times: [u64; 3]| times.map(Time);
+        let [due, least, common] = times([1030 * S + 7, 1000 * S, 1030 * S]);
+        assert_eq!(together(due, least, interval), common);
+        assert_eq!(together(due, common, interval), common);
+        assert_eq!(together(due, Time(common.0 + 1), interval), due);
+        assert_eq!(together(common, least, interval), common);
+        assert_eq!(
+            together(due, least, 1023),
+            due,
+            "a microsecond has no parts"
+        );
     }
 
     #[test]

@@ -55,17 +55,21 @@ impl Heart {
             End::Upstream => (self.upstream_ping(policy)?, policy.upstream_idle_limit),
         };
         let interval = nanos(ping.interval).max(1);
-        let wait = if side.pinged_before {
-            draw::wait(interval, ping.jitter, side.draw)
-        } else {
-            draw::first_wait(interval, side.draw)
+        let wait = |draw| {
+            if side.pinged_before {
+                draw::wait(interval, ping.jitter, draw)
+            } else {
+                draw::first_wait(interval, draw)
+            }
         };
         let heard = self.heard(to, policy.idle_counts);
         let asked_or_heard = match ping.when {
             When::Idle => heard.max(side.pinged),
             When::Always => side.pinged,
         };
-        let mut due = asked_or_heard.checked_add(wait)?;
+        let due = asked_or_heard.checked_add(wait(side.draw))?;
+        let least = asked_or_heard.saturating_add_nanos(wait(0).min(wait(u32::MAX)));
+        let mut due = draw::together(due, least, interval);
         if self.kind == Kind::Raw && to == End::Client {
             // What waits for the client may be half of something; only silence of the app shows a boundary.
             if side.blocked {

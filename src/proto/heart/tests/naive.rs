@@ -437,26 +437,37 @@ impl Naive {
         }
         let nanos = interval.as_nanos() as u64;
         let (draw, interval) = (self.chance().pings[to as usize], length(interval));
-        let wait = match last(&sent) {
-            None => draw::first_wait(nanos, draw),
-            Some(_) => draw::wait(nanos, jitter, draw),
+        let (wait, least) = match last(&sent) {
+            None => (
+                draw::first_wait(nanos, draw),
+                draw::first_wait(nanos, u32::MAX),
+            ),
+            Some(_) => (
+                draw::wait(nanos, jitter, draw),
+                draw::wait(nanos, jitter, 0),
+            ),
         };
         let clock = Clock::Of(to);
+        // what it would be if the clock ran on: the place of a ping that is not due does not matter
+        let stands = self.standing(clock).unwrap_or(now);
+        let instant = |reading: i128| stands - (self.reading(clock, now) - reading);
         let heard = self.reading(clock, self.heard(to, policy.idle_counts));
         let asked = self.reading(clock, self.newest(sent));
-        let mut due = i128::from(wait)
-            + match when {
-                When::Idle => heard.max(asked),
-                When::Always => asked,
-            };
+        let start = instant(match when {
+            When::Idle => heard.max(asked),
+            When::Always => asked,
+        });
+        let mut due = start + i128::from(wait);
+        let step = (interval / 1024).max(1);
+        let common = due.div_euclid(step) * step;
+        if common - start >= i128::from(least) {
+            due = common;
+        }
         let held = last(&|op| *op == Op::AppPing(to))
             > last(&|op| matches!(op, Op::Pong(end, _) if *end == to));
         if held {
-            due = due.max(heard + (length(limit?) - interval).max(1));
+            due = due.max(instant(heard) + (length(limit?) - interval).max(1));
         }
-        // what it would be if the clock ran on: the place of a ping that is not due does not matter
-        let stands = self.standing(clock).unwrap_or(now);
-        let mut due = stands - (self.reading(clock, now) - due);
         if raw_client {
             due = due.max(self.byte(Upstream) + interval);
         }

@@ -44,6 +44,38 @@ fn the_first_ping_comes_in_the_second_half_of_an_interval_and_the_others_within_
 }
 
 #[test]
+fn many_streams_are_asked_at_few_instants() {
+    let policy = Policy {
+        ping: ping(1024.0, 0.1, When::Idle),
+        ..off()
+    };
+    let asked = |seed| {
+        pings(
+            &Stream::open(WS, policy.clone(), seed).play(&[], 1200.0),
+            End::Client,
+        )
+    };
+    let firsts: Vec<Time> = (0..200).map(|seed| asked(seed)[0]).collect();
+    let common = firsts.iter().filter(|first| first.0 % S == 0).count();
+    assert!(
+        common >= 195,
+        "but for those within a second of half an interval: {common}"
+    );
+    assert!(firsts.iter().all(|first| at(512.0) < *first));
+    let exact = Policy {
+        ping: ping(7.7, 0.0, When::Always),
+        ..off()
+    };
+    let times = pings(&Stream::open(WS, exact, 1).play(&[], 100.0), End::Client);
+    assert!(
+        times
+            .windows(2)
+            .all(|pair| pair[1].0 - pair[0].0 == 7_700_000_000),
+        "without jitter there is no choice: {times:?}"
+    );
+}
+
+#[test]
 fn equal_seeds_give_equal_schedules_and_others_do_not() {
     let policy = Policy {
         ping: ping(20.0, 0.1, When::Idle),
