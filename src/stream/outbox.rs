@@ -14,16 +14,22 @@ use crate::worker::Lent;
 /// ```
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    pending: Vec<u8>,
-    at: usize,
-    /// Bytes that went past us from socket to socket, as far as they are not there yet.
-    pipe: Option<Box<Lent>>,
+    /// Behind a box, which an idle stream does not have.
+    waiting: Option<Box<Waiting>>,
     blocked: bool,
     /// Bytes that left `pending` or never had to wait there: positions count from the first byte ever sent.
     passed: u64,
     /// Those of them that the socket has taken: TLS takes bytes before its socket does. This belongs to the direction and not
     /// to one turn: a relay that forgets it between two turns stalls for good on a peer that reads late.
     flushed: u64,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Bytes that went past us from socket to socket, as far as they are not there yet.
+    pipe: Option<Lent>,
+    pending: Vec<u8>,
+    at: usize,
     heartbeat: Option<Heartbeat>,
 }
 
@@ -48,10 +54,25 @@ pub(super) enum Appetite {
     Unblocked,
 }
 
+impl Waiting {
+    /// Bytes in the pipe and behind it.
+    fn len(&self) -> usize {
+        let piped = self.pipe.as_ref().map_or(0, |pipe| pipe.held());
+        piped + self.pending.len() - self.at
+    }
+}
+
 impl Outbox {
     /// Whether bytes wait; such a direction is not read.
     pub(super) fn waits(&self) -> bool {
-        self.flushed < self.passed || self.pipe.is_some() || !self.pending.is_empty()
+        self.flushed < self.passed || self.keeps()
+    }
+
+    /// Whether bytes wait here or in the pipe.
+    fn keeps(&self) -> bool {
+        self.waiting
+            .as_ref()
+            .is_some_and(|waiting| waiting.len() > 0)
     }
 
     /// Hands `bytes` to the side and keeps what it does not take.
@@ -62,13 +83,16 @@ impl Outbox {
         bytes: &[u8],
     ) -> io::Result<()> {
         let mut rest = bytes;
-        while self.pipe.is_none() && self.pending.is_empty() && !rest.is_empty() {
+        while !self.keeps() && !rest.is_empty() {
             match self.poll_write(to, cx, rest)? {
                 Poll::Ready(count) => rest = &rest[count..],
                 Poll::Pending => break,
             }
         }
-        self.pending.extend_from_slice(rest);
+        if !rest.is_empty() {
+            let waiting = self.waiting.get_or_insert_default();
+            waiting.pending.extend_from_slice(rest);
+        }
         Ok(())
     }
 
@@ -103,7 +127,7 @@ impl Outbox {
 
     /// Takes over what lies in `pipe`; nothing may wait before it. `flush` moves it.
     pub(super) fn carry(&mut self, pipe: Lent) {
-        self.pipe = Some(Box::new(pipe));
+        self.waiting.get_or_insert_default().pipe = Some(pipe);
     }
 
     /// Appends a heartbeat; `flush` tells when its last byte is out.
@@ -116,7 +140,7 @@ impl Outbox {
     ) -> io::Result<()> {
         self.send(to, cx, bytes)?;
         let end = self.end();
-        self.heartbeat = Some(Heartbeat { end, token });
+        self.waiting.get_or_insert_default().heartbeat = Some(Heartbeat { end, token });
         Ok(())
     }
 
@@ -127,24 +151,10 @@ impl Outbox {
         cx: &mut Context<'_>,
     ) -> io::Result<Appetite> {
         let before = (self.passed, to.raw_bytes_written());
-        self.drain(to, cx)?;
-        while self.pipe.is_none() && self.at < self.pending.len() {
-            // A heartbeat ends its write, so that it is known when it has left.
-            let heartbeat = self.heartbeat.map_or(0, |heartbeat| heartbeat.end);
-            let until = match heartbeat.checked_sub(self.passed) {
-                Some(ahead @ 1..) => self.at + ahead as usize,
-                Some(0) | None => self.pending.len(),
-            };
-            let pending = std::mem::take(&mut self.pending);
-            let wrote = self.poll_write(to, cx, &pending[self.at..until]);
-            self.pending = pending;
-            match wrote? {
-                Poll::Ready(count) => self.at += count,
-                Poll::Pending => break,
-            }
-        }
-        if self.at == self.pending.len() {
-            (self.pending, self.at) = (Vec::new(), 0);
+        if let Some(mut waiting) = self.waiting.take() {
+            let moved = self.move_on(&mut waiting, to, cx);
+            self.waiting = Some(waiting).filter(|left| left.len() > 0 || left.heartbeat.is_some());
+            moved?;
         }
         self.settle(to, cx)?;
         let took = before != (self.passed, to.raw_bytes_written());
@@ -158,40 +168,65 @@ impl Outbox {
         })
     }
 
-    fn drain<T: Io>(&mut self, to: &T, cx: &mut Context<'_>) -> io::Result<()> {
-        let (Some(pipe), Some(socket)) = (&mut self.pipe, to.socket()) else {
-            return Ok(());
-        };
-        while pipe.held() > 0 {
-            match pipe.poll_drain(cx, socket)? {
-                Poll::Ready(drained) => {
-                    self.passed += drained as u64;
-                    self.flushed = self.passed;
+    fn move_on<T: Io>(
+        &mut self,
+        waiting: &mut Waiting,
+        to: &mut T,
+        cx: &mut Context<'_>,
+    ) -> io::Result<()> {
+        if let Some(pipe) = &mut waiting.pipe {
+            let Some(socket) = to.socket() else {
+                return Ok(());
+            };
+            while pipe.held() > 0 {
+                match pipe.poll_drain(cx, socket)? {
+                    Poll::Ready(drained) => {
+                        self.passed += drained as u64;
+                        self.flushed = self.passed;
+                    }
+                    Poll::Pending => return Ok(()),
                 }
+            }
+            waiting.pipe = None;
+        }
+        while waiting.at < waiting.pending.len() {
+            // A heartbeat ends its write, so that it is known when it has left.
+            let heartbeat = waiting.heartbeat.map_or(0, |heartbeat| heartbeat.end);
+            let until = match heartbeat.checked_sub(self.passed) {
+                Some(ahead @ 1..) => waiting.at + ahead as usize,
+                Some(0) | None => waiting.pending.len(),
+            };
+            match self.poll_write(to, cx, &waiting.pending[waiting.at..until])? {
+                Poll::Ready(count) => waiting.at += count,
                 Poll::Pending => return Ok(()),
             }
         }
-        self.pipe = None;
+        (waiting.pending, waiting.at) = (Vec::new(), 0);
         Ok(())
     }
 
     /// The token of the heartbeat whose last byte the socket has taken since the last call.
     pub(super) fn heartbeat_sent(&mut self) -> Option<Option<[u8; 8]>> {
-        let heartbeat = self
+        let waiting = self.waiting.as_mut()?;
+        let heartbeat = waiting
             .heartbeat
             .take_if(|heartbeat| heartbeat.end <= self.flushed)?;
+        if waiting.len() == 0 {
+            self.waiting = None;
+        }
         Some(heartbeat.token)
     }
 
     /// Whether a heartbeat is on its way out.
     pub(super) fn has_heartbeat(&self) -> bool {
-        self.heartbeat.is_some()
+        let waiting = self.waiting.as_ref();
+        waiting.is_some_and(|waiting| waiting.heartbeat.is_some())
     }
 
     /// The position behind everything that was sent.
     pub(super) fn end(&self) -> u64 {
-        let piped = self.pipe.as_ref().map_or(0, |pipe| pipe.held());
-        self.passed + (piped + self.pending.len() - self.at) as u64
+        let waiting = self.waiting.as_ref().map_or(0, |waiting| waiting.len());
+        self.passed + waiting as u64
     }
 
     /// The position up to which the socket has certainly taken everything.

@@ -32,7 +32,7 @@ pub(super) struct Pump {
     from: End,
     scanner: Scanner,
     /// The front of something that can only be judged whole; presented again with what comes next.
-    held: Vec<u8>,
+    held: Box<[u8]>,
     pub(super) outbox: Outbox,
     wish: Option<Wish>,
     /// The last read was a large one.
@@ -81,7 +81,7 @@ impl Pump {
         Self {
             from,
             scanner,
-            held: Vec::new(),
+            held: Box::default(),
             outbox: Outbox::default(),
             wish: None,
             bulk: false,
@@ -196,7 +196,7 @@ impl Pump {
     ) -> Result<(), Stop> {
         turn.read(self.from, ahead.len());
         for piece in ahead.chunks(SCRATCH / 2) {
-            let mut input = std::mem::take(&mut self.held);
+            let mut input = std::mem::take(&mut self.held).into_vec();
             input.extend_from_slice(piece);
             self.pass(&input, to, cx, turn)?;
         }
@@ -258,7 +258,7 @@ impl Pump {
         turn: &mut Turn<'_>,
     ) -> Result<(), Stop> {
         if !self.held.is_empty() {
-            self.held = Vec::new();
+            self.held = Box::default();
         }
         let (mut start, mut at, mut messages) = (0, 0, 0);
         let mut stop = None;
@@ -321,7 +321,7 @@ impl Pump {
                     break;
                 }
                 Item::Incomplete => {
-                    self.held = input[at..].to_vec();
+                    self.held = input[at..].into();
                     break;
                 }
             }

@@ -56,9 +56,12 @@ pub(super) struct Relay<C, U> {
     /// What the API has for the client; `None` while there is nothing.
     pub(super) mailbox: Option<Box<Mailbox>>,
     first_message: Option<Box<FirstMessage>>,
+    /// What was read before the relay began, until its first turn.
+    ahead: Option<Box<Ahead>>,
+    begun: bool,
     armed: Option<Instant>,
-    /// Until then the heart has nothing new to say if it only hears bytes and messages.
-    calm_until: Option<Time>,
+    /// Until then the heart has nothing new to say if it only hears bytes and messages; zero: it may.
+    calm_until: Time,
 }
 
 /// Bytes that were read from each side before the relay began.
@@ -93,8 +96,10 @@ impl<C: Io, U: Io> Relay<C, U> {
             broken: None,
             mailbox: None,
             first_message: None,
+            ahead: None,
+            begun: false,
             armed: None,
-            calm_until: None,
+            calm_until: Time::default(),
         }
     }
 
@@ -108,25 +113,21 @@ impl<C: Io, U: Io> Relay<C, U> {
     // Not an `async fn`: that would keep the arguments beside the variables made of them, and the future of every idle
     // stream would be twice as large.
     pub(super) fn run(mut self, ahead: Ahead) -> impl Future<Output = ()> {
-        let mut ahead =
-            Some(Box::new(ahead)).filter(|ahead| ahead.iter().any(|bytes| !bytes.is_empty()));
-        let mut begun = false;
+        let read = ahead.iter().any(|bytes| !bytes.is_empty());
+        self.ahead = read.then(|| Box::new(ahead));
         async move {
             let mut sleep = pin!(tokio::time::sleep(NEVER));
-            poll_fn(|cx| {
-                if !std::mem::replace(&mut begun, true) {
-                    self.live.worker.listen(self.live.entry.home, cx.waker());
-                }
-                if let Some(ahead) = ahead.take() {
-                    self.pass_ahead(&ahead, cx);
-                }
-                self.turn(cx, sleep.as_mut())
-            })
-            .await;
+            poll_fn(|cx| self.turn(cx, sleep.as_mut())).await;
         }
     }
 
     fn turn(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.live.worker.listen(self.live.entry.home, cx.waker());
+        }
+        if let Some(ahead) = self.ahead.take() {
+            self.pass_ahead(&ahead, cx);
+        }
         loop {
             let (now, instant) = self.live.worker.clock.now();
             if self.armed.is_some_and(|armed| armed <= instant) {
@@ -160,7 +161,7 @@ impl<C: Io, U: Io> Relay<C, U> {
     }
 
     fn is_calm(&self, now: Time) -> bool {
-        self.armed.is_some() && self.calm_until.is_some_and(|until| now < until)
+        self.armed.is_some() && now < self.calm_until
     }
 
     /// Sets the timer only when the deadline came nearer: one that moved away is looked at when the timer fires.
@@ -224,7 +225,7 @@ impl<C: Io, U: Io> Relay<C, U> {
         }
         live.tell(&turn, instant);
         if turn.stirred {
-            self.calm_until = None;
+            self.calm_until = Time::default();
         }
         self.mailbox.take_if(|mailbox| mailbox.is_empty());
         stopped

@@ -55,7 +55,7 @@ impl<C: Io, U: Io> Relay<C, U> {
                         .policy_changed(&self.terms.policy, &terms.policy, now, terms.spread);
                     self.live.entry.figures.set_overdue(false);
                     self.terms = terms;
-                    self.calm_until = None;
+                    self.calm_until = Time::default();
                     self.armed = None;
                 }
             }

@@ -27,7 +27,7 @@ impl<C: Io, U: Io> Relay<C, U> {
                     }
                     if !placed {
                         let calm = self.terms.simple && ping_client.is_none();
-                        self.calm_until = until.filter(|_| calm);
+                        self.calm_until = until.filter(|_| calm).unwrap_or_default();
                         let deadline = self.heart.deadline(&self.terms.policy);
                         self.live.note_deadline(deadline, self.terms.simple);
                         return until;

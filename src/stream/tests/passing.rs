@@ -143,5 +143,5 @@ fn the_future_of_a_stream_is_small() {
         size_of::<F>()
     }
     let size = size(Relay::<Leg, Leg>::run);
-    assert!(size <= 968, "{size} bytes");
+    assert!(size <= 792, "{size} bytes");
 }
