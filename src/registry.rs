@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-pub use entry::{Entry, Figures, Opening};
+pub use entry::{ClientSource, Entry, Figures, Opening};
 pub use feed::{Feed, Happening, Missed, PingRound, Watch};
 pub use identity::{Identity, Rebind, TAG_MAX, TAGS_MAX, TooManyTags, UID_MAX, UidSource, is_word};
 use index::{Index, Place, Places};

@@ -49,7 +49,7 @@ use crate::proto::cause::{End, Rejection};
 use crate::proto::framing::{Framing, Scanner};
 use crate::proto::heart::{Kind, Mode, Policy};
 use crate::proto::upgrade::Agreed;
-use crate::registry::{Entry, Identity, Opening};
+use crate::registry::{ClientSource, Entry, Identity, Opening};
 use crate::worker::{Command, Worker};
 
 pub use relay::Terms;
@@ -68,7 +68,7 @@ struct Attempt {
     peer: SocketAddr,
     /// The client, as the socket or the PROXY header says.
     client: SocketAddr,
-    client_source: &'static str,
+    client_source: ClientSource,
     /// RFC 4514, of a verified client certificate.
     certificate_subject: Option<String>,
     /// `handshake_timeout` as one total from accept.
@@ -113,7 +113,7 @@ pub async fn serve(
         seat: Rc::new(seat),
         peer,
         client: peer,
-        client_source: "socket",
+        client_source: ClientSource::Socket,
         certificate_subject: None,
         deadline: Instant::now() + config.limits.handshake_timeout,
         config,
@@ -184,7 +184,7 @@ impl Attempt {
             Ok(Ok(addresses)) => {
                 if let Some(addresses) = addresses {
                     self.client = sockopt::canonical(addresses.source);
-                    self.client_source = "proxy_protocol";
+                    self.client_source = ClientSource::ProxyProtocol;
                 }
                 Ok(())
             }
@@ -313,15 +313,15 @@ impl Attempt {
         let home = worker.settle(id);
         let opening = Opening {
             listener: Arc::clone(&config.name),
-            protocol: config.protocol.as_str(),
+            protocol: config.protocol,
             client: request.client.unwrap_or(client),
             client_source: if request.client.is_some() {
-                "forwarded"
+                ClientSource::Forwarded
             } else {
                 client_source
             },
-            upstream: upstream.address.into(),
-            upstream_local: upstream.local_address.map(Into::into),
+            upstream: upstream.address,
+            upstream_local: upstream.local_address,
             host: request.host.map(Into::into),
             path: request.path.map(Into::into),
             subprotocol: agreed.subprotocol.filter(|_| websocket).map(Into::into),

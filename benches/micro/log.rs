@@ -109,7 +109,7 @@ fn record(number: u64) -> Arc<StreamRecord> {
         },
         upstream: UpstreamRecord {
             address: "127.0.0.1:8080".to_owned(),
-            local_address: Some("127.0.0.1:40000".to_owned()),
+            local_address: Some(([127, 0, 0, 1], 40_000).into()),
         },
         host: Some("example.com".to_owned()),
         path: Some("/chat".to_owned()),

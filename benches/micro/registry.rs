@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use criterion::{BatchSize, BenchmarkId, Criterion};
-use sidebeat::registry::{Entry, Identity, Opening, Registry, Selector, UidSource};
+use sidebeat::config::Protocol;
+use sidebeat::net::upstream::Address;
+use sidebeat::registry::{ClientSource, Entry, Identity, Opening, Registry, Selector, UidSource};
 use sidebeat::worker::Home;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -88,11 +90,11 @@ fn entry(number: u32) -> Arc<Entry> {
             "game"
         }
         .into(),
-        protocol: "ws",
+        protocol: Protocol::Ws,
         client: (IpAddr::V4(address), 40_000).into(),
-        client_source: "socket",
-        upstream: "127.0.0.1:8080".into(),
-        upstream_local: Some("127.0.0.1:40000".into()),
+        client_source: ClientSource::Socket,
+        upstream: Address::Ip(([127, 0, 0, 1], 8080).into()),
+        upstream_local: Some(([127, 0, 0, 1], 40_000).into()),
         host: Some("example.com".into()),
         path: Some("/chat".into()),
         subprotocol: None,

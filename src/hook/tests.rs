@@ -61,7 +61,7 @@ pub(super) fn opened(stream: u128, uid: Option<&str>) -> StreamRecord {
         },
         upstream: UpstreamRecord {
             address: "127.0.0.1:8080".to_owned(),
-            local_address: Some("127.0.0.1:40000".to_owned()),
+            local_address: Some(([127, 0, 0, 1], 40_000).into()),
         },
         host: Some("chat.example.com".to_owned()),
         path: Some("/ws".to_owned()),

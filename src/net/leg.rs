@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -67,26 +68,10 @@ macro_rules! on_each {
 }
 
 impl Leg {
-    /// Our end as `ip:port`, with IPv4 written as such on a dual-stack socket; `None` on a unix socket, whose dialing
-    /// end has no name, and on a socket that is already gone.
-    pub fn local_address(&self) -> Option<String> {
-        let address = self.tcp()?.local_addr().ok()?;
-        Some(canonical(address).to_string())
-    }
-
-    /// The peer's end as `ip:port`, or `unix:/path` of the socket that was dialed.
-    pub fn peer_address(&self) -> Option<String> {
-        match self {
-            Self::Unix(unix) => {
-                let address = unix.peer_addr().ok()?;
-                let path = address.as_pathname()?;
-                Some(format!("unix:{}", path.display()))
-            }
-            Self::Tcp(_) | Self::Accepted(_) | Self::Dialed(_) => {
-                let address = self.tcp()?.peer_addr().ok()?;
-                Some(canonical(address).to_string())
-            }
-        }
+    /// Our end, with IPv4 as such on a dual-stack socket; `None` on a unix socket, whose dialing end has no name, and on a
+    /// socket that is already gone.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        Some(canonical(self.tcp()?.local_addr().ok()?))
     }
 
     fn tcp(&self) -> Option<&TcpStream> {
@@ -257,16 +242,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn addresses_are_those_of_the_peers_view() {
+    async fn our_address_is_that_of_the_peers_view() {
         let (leg, peer) = tcp_pair().await;
-        assert_eq!(
-            leg.local_address(),
-            Some(peer.peer_addr().unwrap().to_string())
-        );
-        assert_eq!(
-            leg.peer_address(),
-            Some(peer.local_addr().unwrap().to_string())
-        );
+        assert_eq!(leg.local_address(), Some(peer.peer_addr().unwrap()));
     }
 
     #[tokio::test]
@@ -278,19 +256,18 @@ mod tests {
             tokio::join!(TcpStream::connect(("127.0.0.1", port)), listener.accept());
         let leg = Leg::Tcp(accepted.unwrap().0);
         assert_eq!(
-            leg.peer_address(),
-            Some(dialed.unwrap().local_addr().unwrap().to_string())
+            leg.local_address(),
+            Some(dialed.unwrap().peer_addr().unwrap())
         );
     }
 
     #[tokio::test]
-    async fn a_unix_leg_carries_bytes_and_names_its_path() {
+    async fn a_unix_leg_carries_bytes_and_has_no_address() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.sock");
         let listener = UnixListener::bind(&path).unwrap();
         let (dialed, accepted) = tokio::join!(UnixStream::connect(&path), listener.accept());
         let (mut leg, mut app) = (Leg::Unix(dialed.unwrap()), accepted.unwrap().0);
-        assert_eq!(leg.peer_address(), Some(format!("unix:{}", path.display())));
         assert_eq!(leg.local_address(), None);
         assert!(!leg.has_input());
         app.write_all(b"pong").await.unwrap();

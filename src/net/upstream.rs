@@ -1,5 +1,6 @@
 //! Dialing the app.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -37,10 +38,28 @@ pub struct Dialer {
 pub struct Dialed {
     /// The connection; over TLS the handshake is done.
     pub leg: Leg,
-    /// Where it leads: `ip:port` or `unix:/path`.
-    pub address: String,
-    /// What the app sees as its client: `ip:port`; `None` on a unix socket.
-    pub local_address: Option<String>,
+    /// Where it leads.
+    pub address: Address,
+    /// What the app sees as its client; `None` on a unix socket.
+    pub local_address: Option<SocketAddr>,
+}
+
+/// Whom a connection reached; shown as `ip:port` or `unix:/path`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// One of the addresses of its name, IPv4 as such.
+    Ip(SocketAddr),
+    /// A unix socket.
+    Unix(Box<Path>),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// Why there is no connection to the upstream.
@@ -122,14 +141,14 @@ impl Dialer {
             source: failure.source,
         })?;
         tune_upstream(&tcp, self.user_timeout);
-        let address = canonical(peer).to_string();
+        let address = Address::Ip(canonical(peer));
         write_preamble(&mut tcp, preamble, &address).await?;
         let leg = match &self.tls {
             None => Leg::Tcp(tcp),
             Some(tls) => {
                 let connected = tls.connect(tcp).await;
                 connected.map_err(|source| DialError::Tls {
-                    address: address.clone(),
+                    address: address.to_string(),
                     source,
                 })?
             }
@@ -142,14 +161,17 @@ impl Dialer {
     }
 
     async fn connect_path(&self, path: &Path, preamble: &[u8]) -> Result<Dialed, DialError> {
-        let address = self.display_address();
+        let address = Address::Unix(path.into());
         let mut unix = loop {
             match UnixStream::connect(path).await {
                 Ok(unix) => break unix,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     tokio::time::sleep(UNIX_RETRY).await;
                 }
-                Err(source) => return Err(DialError::Connect { address, source }),
+                Err(source) => {
+                    let address = address.to_string();
+                    return Err(DialError::Connect { address, source });
+                }
             }
         };
         write_preamble(&mut unix, preamble, &address).await?;
@@ -171,11 +193,11 @@ impl Dialer {
 async fn write_preamble(
     io: &mut (impl AsyncWriteExt + Unpin),
     preamble: &[u8],
-    address: &str,
+    address: &Address,
 ) -> Result<(), DialError> {
     let written = io.write_all(preamble).await;
     written.map_err(|source| DialError::Preamble {
-        address: address.to_owned(),
+        address: address.to_string(),
         source,
     })
 }
@@ -316,8 +338,8 @@ mod tests {
         };
         let (dialed, accepted) = tokio::join!(dialer.dial(b""), listener.accept());
         let (dialed, (_, client)) = (dialed.unwrap(), accepted.unwrap());
-        assert_eq!(dialed.address, address.to_string());
-        assert_eq!(dialed.local_address, Some(client.to_string()));
+        assert_eq!(dialed.address, Address::Ip(address));
+        assert_eq!(dialed.local_address, Some(client));
         let Leg::Tcp(tcp) = &dialed.leg else {
             panic!("{:?}", dialed.leg);
         };
@@ -346,7 +368,7 @@ mod tests {
         let dialer = dialer(host("localhost", address.port()), AMPLE);
         let (dialed, accepted) = tokio::join!(dialer.dial(b""), listener.accept());
         accepted.unwrap();
-        assert_eq!(dialed.unwrap().address, address.to_string());
+        assert_eq!(dialed.unwrap().address, Address::Ip(address));
     }
 
     #[tokio::test]
@@ -485,7 +507,10 @@ mod tests {
         let (_dir, path, listener) = unix_app(8);
         let dialer = dialer(UpstreamAddress::Unix(path.clone()), AMPLE);
         let dialed = dialer.dial(b"PROXY UNKNOWN\r\n").await.unwrap();
-        assert_eq!(dialed.address, format!("unix:{}", path.display()));
+        assert_eq!(
+            dialed.address.to_string(),
+            format!("unix:{}", path.display())
+        );
         assert_eq!(dialed.local_address, None);
         drop(dialed);
         let mut heard = String::new();

@@ -10,6 +10,8 @@ use uuid::Uuid;
 
 use super::identity::{Identity, UidSource};
 use super::record::{Both, ClientRecord, PingRecord, StreamRecord, UpstreamRecord};
+use crate::config::Protocol;
+use crate::net::upstream::Address;
 use crate::proto::cause::{End, Reason};
 use crate::worker::Home;
 
@@ -32,16 +34,16 @@ pub struct Entry {
 pub struct Opening {
     /// Its listener's name.
     pub listener: Arc<str>,
-    /// `ws`, `wss`, `tcp` or `tls`.
-    pub protocol: &'static str,
+    /// What its listener speaks with clients.
+    pub protocol: Protocol,
     /// The client, as far as it is known.
     pub client: SocketAddr,
-    /// `socket`, `proxy_protocol` or `forwarded`.
-    pub client_source: &'static str,
+    /// Who says so.
+    pub client_source: ClientSource,
     /// Where it was dialed.
-    pub upstream: Box<str>,
+    pub upstream: Address,
     /// What the app sees as its client.
-    pub upstream_local: Option<Box<str>>,
+    pub upstream_local: Option<SocketAddr>,
     /// Of the opening request.
     pub host: Option<Box<str>>,
     /// Of the opening request, without the query.
@@ -54,6 +56,28 @@ pub struct Opening {
     pub at: SystemTime,
     /// When, for durations.
     pub instant: Instant,
+}
+
+/// Who says where a client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientSource {
+    /// The other end of the socket.
+    Socket,
+    /// The header of a proxy before us.
+    ProxyProtocol,
+    /// A trusted proxy's `X-Forwarded-For`.
+    Forwarded,
+}
+
+impl ClientSource {
+    /// The word used in the API and in events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Socket => "socket",
+            Self::ProxyProtocol => "proxy_protocol",
+            Self::Forwarded => "forwarded",
+        }
+    }
 }
 
 /// Figures of a stream, stored by its worker with relaxed stores: each is exact, together they may be one turn apart.
@@ -212,18 +236,18 @@ impl Entry {
         StreamRecord {
             id: self.id,
             listener: Arc::clone(&opening.listener),
-            protocol: opening.protocol,
+            protocol: opening.protocol.as_str(),
             state: STATES[usize::from(figures.state.load(Ordering::Relaxed))],
             uid: owned(&identity.uid),
             uid_source: identity.uid_source.map(UidSource::as_str),
             tags: identity.tags.iter().map(|tag| tag.to_string()).collect(),
             client: ClientRecord {
                 address: opening.client,
-                source: opening.client_source,
+                source: opening.client_source.as_str(),
             },
             upstream: UpstreamRecord {
                 address: opening.upstream.to_string(),
-                local_address: owned(&opening.upstream_local),
+                local_address: opening.upstream_local,
             },
             host: owned(&opening.host),
             path: owned(&opening.path),

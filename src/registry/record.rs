@@ -57,7 +57,7 @@ pub struct ClientRecord {
 #[derive(Debug, Clone, Serialize)]
 pub struct UpstreamRecord {
     pub address: String,
-    pub local_address: Option<String>,
+    pub local_address: Option<SocketAddr>,
 }
 
 /// A figure of each side; `None` (null) after a crash.

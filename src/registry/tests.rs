@@ -13,6 +13,8 @@ use uuid::Uuid;
 
 use super::record::{ClosedRecord, Ended, Evidence};
 use super::*;
+use crate::config::Protocol;
+use crate::net::upstream::Address;
 use crate::proto::cause::{Cause, End, Reason};
 use crate::worker::Home;
 
@@ -22,11 +24,11 @@ const NOBODY: [Uuid; 0] = [];
 pub(crate) fn entry(listener: &str, client: &str, uid: Option<&str>, tags: &[&str]) -> Arc<Entry> {
     let opening = Opening {
         listener: listener.into(),
-        protocol: "ws",
+        protocol: Protocol::Ws,
         client: client.parse().unwrap(),
-        client_source: "socket",
-        upstream: "127.0.0.1:8080".into(),
-        upstream_local: Some("127.0.0.1:40000".into()),
+        client_source: ClientSource::Socket,
+        upstream: Address::Ip(([127, 0, 0, 1], 8080).into()),
+        upstream_local: Some(([127, 0, 0, 1], 40_000).into()),
         host: None,
         path: Some("/chat".into()),
         subprotocol: None,

@@ -17,8 +17,9 @@ use crate::hook::{HookError, HookMetrics, Hooks};
 use crate::listener::{Capacity, Listener, Loaded, Local, Needs};
 use crate::metrics::Metrics;
 use crate::net::leg::Io;
+use crate::net::upstream::Address;
 use crate::proto::upgrade::Agreed;
-use crate::registry::{Entry, Identity, Opening};
+use crate::registry::{ClientSource, Entry, Identity, Opening};
 use crate::server::Shared;
 use crate::stream::live::Live;
 use crate::stream::relay::Relay;
@@ -104,10 +105,10 @@ impl Ground {
 fn opening(listener: &config::Listener) -> Opening {
     Opening {
         listener: Arc::clone(&listener.name),
-        protocol: listener.protocol.as_str(),
+        protocol: listener.protocol,
         client: ([192, 0, 2, 1], 1).into(),
-        client_source: "socket",
-        upstream: "127.0.0.1:1".into(),
+        client_source: ClientSource::Socket,
+        upstream: Address::Ip(([127, 0, 0, 1], 1).into()),
         upstream_local: None,
         host: None,
         path: None,
