@@ -127,8 +127,8 @@ pub fn apply_mask(payload: &mut [u8], key: [u8; 4]) {
     }
 }
 
-/// The longest head: two bytes, a 64-bit length, a masking key.
-pub const HEAD_MAX: usize = 2 + 8 + 4;
+/// The longest head: two bytes, eight of a length, four of a masking key.
+pub const HEAD_MAX: usize = 14;
 
 /// A frame head as it is on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

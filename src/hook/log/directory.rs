@@ -209,6 +209,7 @@ mod tests {
             assert!(!error.is_system());
             assert_eq!(std::fs::read_to_string(directory.log()).unwrap(), content);
         }
+        assert_eq!(head(), "sidebeat hook log 1\n");
         for length in 0..=head().len() {
             std::fs::write(directory.log(), &head()[..length]).unwrap();
             let (_, found) = directory.open_log().unwrap();

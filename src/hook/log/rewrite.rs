@@ -132,8 +132,7 @@ impl Store {
                 stored.place = Place::Memory(Bytes::new());
             }
         }
-        if !written.lost.is_empty() {
-            let records = written.lost.len();
+        if let records @ 1.. = written.lost.len() {
             tracing::error!(
                 records,
                 "the hook log has lost records: the disk gave back other bytes than were written"

@@ -564,6 +564,7 @@ mod reply {
         let mut stream = frame(0x01, b"");
         while matches!(scanner.next(&stream), Ok(Item::Incomplete)) {
             assert!(stream.len() <= scanner.hold_max());
+            assert_eq!(scanner.hold_max(), client(PLAIN).hold_max() + 4);
             stream.extend(frame(0x00, b""));
         }
         assert_eq!(seen(scanner, &stream[6..])[0], data(6, Edge::Frame));

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use super::super::record::{Entry, seal};
+use super::super::record::{BoundEntry, Entry, seal};
 use super::super::store::Place;
 use super::super::write::{LIVE_BOUND, WriteError, is_full};
 use super::*;
@@ -133,6 +133,52 @@ fn what_a_failed_rewrite_in_place_has_spoilt_is_in_memory_until_it_is_written() 
     check_figures(&store);
     drop(store);
     assert_eq!(held(&open(directory.path()).0), expected);
+}
+
+#[test]
+fn a_file_is_rewritten_in_its_own_place_if_it_does_not_grow() {
+    let directory = scratch();
+    let mut store = open(directory.path()).0;
+    put(&mut store, 3);
+    store.commit().unwrap();
+    let (expected, length) = (held(&store), store.length);
+    store.rewrite_in_place().unwrap();
+    assert_eq!((held(&store), store.length), (expected, length));
+    store.length -= 1;
+    let error = store.rewrite_in_place().unwrap_err();
+    assert!(is_full(&error) && !store.broken, "{error}");
+}
+
+#[test]
+fn what_a_cut_off_rewrite_in_place_left_twice_counts_once() {
+    let directory = scratch();
+    let mut store = open(directory.path()).0;
+    let numbers = put(&mut store, 20);
+    store.commit().unwrap();
+    settle(&mut store, &numbers);
+    put(&mut store, 1);
+    store.event(&mut message(EventKind::Opened, Some(1)), &hooks(&["app"]));
+    store.bound(BoundEntry {
+        number: 0,
+        stream: Uuid::from_u128(1),
+        uid: Some(Arc::from("42")),
+        uid_source: None,
+        tags: Vec::new(),
+    });
+    store.commit().unwrap();
+    let (path, expected) = (store.directory.log(), held(&store));
+    let old = std::fs::read(&path).unwrap();
+    store.rewrite_in_place().unwrap();
+    let next = store.directory.next_log();
+    drop(store);
+    let new = std::fs::read(&path).unwrap();
+    assert!(new.len() < old.len() / 2, "all that is left stands twice");
+    std::fs::write(&path, [&new, &old[new.len()..]].concat()).unwrap();
+    // Without room it is not rewritten, which would make up the figures.
+    std::fs::create_dir(next).unwrap();
+    let store = open(directory.path()).0;
+    assert_eq!(held(&store), expected);
+    check_figures(&store);
 }
 
 #[test]
