@@ -6,6 +6,8 @@ SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /build
 # The dependencies first: they change less often than the code.
 COPY Cargo.toml Cargo.lock ./
+# jemalloc is built for the pages of this machine; kernels for arm64 have them of up to 64 KiB.
+RUN [ "$(uname -m)" != aarch64 ] || printf '[env]\nJEMALLOC_SYS_WITH_LG_PAGE = "16"\n' >> /usr/local/cargo/config.toml
 RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
     && cargo build --locked --release && rm -r src target/release/deps/*sidebeat* target/release/.fingerprint/sidebeat-*
 COPY src src
