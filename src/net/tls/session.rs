@@ -19,12 +19,14 @@ use std::task::{Context, Poll, ready};
 
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
-};
+use rustls::unbuffered::{ConnectionState, EncryptError, UnbufferedStatus, WriteTraffic};
 use rustls::{ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+mod room;
+
+use room::{put, queue};
 
 /// Plaintext of one write: five records of the largest size, which are what a worker reads at once.
 const WRITE: usize = 80 * 1024;
@@ -375,60 +377,6 @@ impl fmt::Debug for Session {
             .field("tcp", &self.tcp)
             .finish_non_exhaustive()
     }
-}
-
-/// Why rustls wrote nothing into a buffer.
-enum Refused {
-    TooSmall { required: usize },
-    Failed(io::Error),
-}
-
-impl From<EncodeError> for Refused {
-    fn from(error: EncodeError) -> Self {
-        match error {
-            EncodeError::InsufficientSize(size) => Self::TooSmall {
-                required: size.required_size,
-            },
-            EncodeError::AlreadyEncoded => Self::Failed(io::Error::other(error)),
-        }
-    }
-}
-
-impl From<EncryptError> for Refused {
-    fn from(error: EncryptError) -> Self {
-        match error {
-            EncryptError::InsufficientSize(size) => Self::TooSmall {
-                required: size.required_size,
-            },
-            EncryptError::EncryptExhausted => Self::Failed(io::Error::other(error)),
-        }
-    }
-}
-
-/// Has something written into `output` from `start` on, which grows to the size that takes; returns how many bytes it is.
-fn put(
-    output: &mut Vec<u8>,
-    start: usize,
-    mut write: impl FnMut(&mut [u8]) -> Result<usize, Refused>,
-) -> io::Result<usize> {
-    loop {
-        match write(&mut output[start..]) {
-            Ok(count) => return Ok(count),
-            Err(Refused::TooSmall { required }) => output.resize(start + required, 0),
-            Err(Refused::Failed(error)) => return Err(error),
-        }
-    }
-}
-
-/// Appends what is written.
-fn queue(
-    outgoing: &mut Vec<u8>,
-    write: impl FnMut(&mut [u8]) -> Result<usize, Refused>,
-) -> io::Result<()> {
-    let start = outgoing.len();
-    let count = put(outgoing, start, write)?;
-    outgoing.truncate(start + count);
-    Ok(())
 }
 
 fn invalid(error: rustls::Error) -> io::Error {
