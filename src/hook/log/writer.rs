@@ -139,20 +139,19 @@ impl Writer {
 
     /// Says what was found and hands on the events that were left.
     fn resume(&mut self) {
-        let Past { damaged, torn, .. } = self.past;
         let path = self.store.directory.log();
-        if damaged > 0 {
+        if let bytes @ 1.. = self.past.damaged {
             warn!(
                 path = %path.display(),
-                bytes = damaged,
+                bytes,
                 "the hook log is damaged: what could not be read was skipped, events may be missing or come again"
             );
-            self.shared.metrics.log_skipped.inc_by(damaged);
+            self.shared.metrics.log_skipped.inc_by(bytes);
         }
-        if torn > 0 {
+        if let bytes @ 1.. = self.past.torn {
             info!(
                 path = %path.display(),
-                bytes = torn,
+                bytes,
                 "cut an unfinished record off the hook log"
             );
         }

@@ -211,6 +211,28 @@ fn only_new_events_have_to_be_synced() {
     store.commit().unwrap();
     store.rewrite().unwrap();
     assert!(store.take_unsynced().is_none(), "the new file is on disk");
+    let waits = put(&mut store, 1);
+    store.rewrite().unwrap();
+    assert!(is_on_disk(&store, waits[0]));
+    check_figures(&store);
+}
+
+#[test]
+fn a_stream_whose_end_waits_for_room_is_over_when_all_hooks_are_done_with_it() {
+    let directory = scratch();
+    let mut store = open(directory.path()).0;
+    let both = hooks(&["app", "spare"]);
+    store.event(&mut message(EventKind::Opened, Some(1)), &[]);
+    store.commit().unwrap();
+    let mut closed = message(EventKind::Closed, Some(1));
+    store.event(&mut closed, &both);
+    store.settled(closed.number, &both[0]);
+    assert!(store.marks.is_empty(), "the other would not be told");
+    store.settled(closed.number, &both[1]);
+    assert!(!store.marks.is_empty());
+    store.commit().unwrap();
+    drop(store);
+    assert_eq!(held(&open(directory.path()).0), Held::default());
 }
 
 #[test]

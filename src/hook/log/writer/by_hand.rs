@@ -1,6 +1,7 @@
 //! The log without its thread, in the hands of a test: it writes and syncs when it is told to, and may end at any byte.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -99,6 +100,26 @@ impl ByHand {
         pending.fetch_sub(batch.pending, Ordering::AcqRel);
         let events = batch.events.iter();
         events.map(|(message, _)| Told::of(message)).collect()
+    }
+
+    /// From here on nothing can be written.
+    pub(in crate::hook) fn fill_disk(&mut self) {
+        let store = &mut self.writer.store;
+        store.file = Arc::new(
+            File::options()
+                .read(true)
+                .write(true)
+                .open("/dev/full")
+                .unwrap(),
+        );
+        std::fs::create_dir(store.directory.next_log()).unwrap();
+    }
+
+    /// A turn of the log's thread behind the commands that it took.
+    pub(in crate::hook) fn turn(&mut self) {
+        self.writer.commit();
+        let batch = std::mem::take(&mut self.writer.batch);
+        self.writer.finish(batch);
     }
 
     /// Leaves out of the file what is not needed any more.
