@@ -54,8 +54,10 @@ def piped(streams, options):
     environment = {**os.environ, "SIDEBEAT_GROWTH_STREAMS": str(streams)}
     ran = subprocess.run([*options.processor.prefix, *command], env=environment, capture_output=True, text=True)
     for line in ran.stdout.splitlines():
-        if line.startswith("GROWTH "):
-            return json.loads(line.removeprefix("GROWTH "))
+        # On one CPU the name of the test stands before it.
+        _, found, figures = line.partition("GROWTH ")
+        if found:
+            return json.loads(figures)
     raise RuntimeError(f"{' '.join(command)} failed:\n{ran.stdout}{ran.stderr}")
 
 

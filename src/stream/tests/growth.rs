@@ -102,7 +102,7 @@ async fn crowd(streams: usize, report: Rc<RefCell<Value>>) {
     let registry = &stage.ground.worker.shared.registry;
     note("list_ms", listing(registry, streams).await * 1e3);
 
-    let (cpu_before, wall_before, driven) = (cpu(), wall(), driver.cpu);
+    let (before, driven) = (cpu(), driver.cpu);
     for bench in &open {
         bench.command(Command::Close(stage.ground.worker.shared.drain_cause()));
     }
@@ -110,11 +110,7 @@ async fn crowd(streams: usize, report: Rc<RefCell<Value>>) {
         tokio::task::yield_now().await;
         driver.answer(&mut open);
     }
-    note("drain_ms", (wall() - wall_before) * 1e3);
-    note(
-        "drain_cpu_ms",
-        (cpu() - cpu_before - (driver.cpu - driven)) * 1e3,
-    );
+    note("drain_ms", (cpu() - before - (driver.cpu - driven)) * 1e3);
 }
 
 /// The clients and apps of all streams, looked after by turns.
