@@ -13,6 +13,7 @@ import sys
 
 from autobahntestsuite import choosereactor  # noqa: F401  (must be the first to import a reactor)
 from autobahn.twisted.websocket import listenWS
+from autobahn.websocket.protocol import WebSocketClientFactory, WebSocketServerFactory
 from autobahntestsuite import fuzzing, testee
 from twisted.internet import reactor
 
@@ -43,6 +44,21 @@ def pong_between_frames(protocol):
 
 for fuzzer in (fuzzing.FuzzingClientProtocol, fuzzing.FuzzingServerProtocol):
     pong_between_frames(fuzzer)
+
+
+def patient(factory):
+    """Makes peers wait for each other as long as it takes: 5 s for a 101 that waits behind 65,536 frames are too short on a busy machine."""
+    reset = factory.resetProtocolOptions
+
+    def patiently(self):
+        reset(self)
+        self.openHandshakeTimeout = self.closeHandshakeTimeout = 60
+
+    factory.resetProtocolOptions = patiently
+
+
+for factory in (WebSocketClientFactory, WebSocketServerFactory):
+    patient(factory)
 
 
 def any_host(factory):
