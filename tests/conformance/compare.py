@@ -34,18 +34,39 @@ def main():
     paths = ["direct", *(options.path or PATHS[1:])]
     passed = failed = 0
     for direction in options.direction or ("client", "server"):
-        with tempfile.TemporaryDirectory(prefix="autobahn-") as directory:
-            started = time.monotonic()
-            run = {"client": fuzz_servers, "server": fuzz_clients}[direction]
-            pings, reports = run(options.python2, pathlib.Path(directory), cases, paths)
-            good, bad = compare(direction, reports, ALL if options.all else None)
-            print(f"fuzzing {direction}: {good} verdicts the same, {bad} not; {pings:.0f} pings sent; {time.monotonic() - started:.0f} s", flush=True)
-            if pings == 0:
-                print("no ping was sent: nothing was proven about them")
-                bad += 1
-            passed, failed = passed + good, failed + bad
+        started = time.monotonic()
+        pings, reports = measured(direction, options.python2, cases, paths)
+        differing = differences(reports)
+        # The suite waits a second for many things, which a busy machine may need for one process: a difference that is one comes again.
+        if differing:
+            told(direction, reports, differing)
+            print(f"again: {', '.join(sorted(differing, key=in_order))}", flush=True)
+            more, again = measured(direction, options.python2, sorted(differing), paths)
+            pings += more
+            for path, verdicts in again.items():
+                reports[path].update(verdicts)
+            differing = differences(reports)
+            told(direction, reports, differing)
+        differ = sum(map(len, differing.values()))
+        good = sum(len(reports["direct"].keys() | reports[path].keys()) for path in paths[1:]) - differ
+        print(f"fuzzing {direction}: {good} verdicts the same, {differ} not; {pings:.0f} pings sent; {time.monotonic() - started:.0f} s", flush=True)
+        passed, failed = passed + good, failed + differ
+        run = len(reports["direct"])
+        if not run or options.all and run != ALL:
+            print(f"fuzzing {direction}: {run} cases were run, not {ALL if options.all else 'one'}")
+            failed += 1
+        if pings == 0:
+            print("no ping was sent: nothing was proven about them")
+            failed += 1
     print(f"{passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
+
+
+def measured(direction, python2, cases, paths):
+    """How many pings were sent, and the reports of these cases by each path."""
+    run = {"client": fuzz_servers, "server": fuzz_clients}[direction]
+    with tempfile.TemporaryDirectory(prefix="autobahn-") as directory:
+        return run(python2, pathlib.Path(directory), cases, paths)
 
 
 def arguments():
@@ -160,27 +181,32 @@ def reports(directory, paths):
     return found
 
 
-def compare(direction, reports, expected):
-    """Prints every difference to the peer alone; (number of verdicts that agree, number that do not)."""
-    direct = reports.pop("direct")
-    good = bad = 0
-    if not direct or expected not in (None, len(direct)):
-        print(f"fuzzing {direction}: {len(direct)} cases were run, not {expected or 'one'}")
-        bad += 1
-    for path, verdicts in reports.items():
-        for case in sorted(direct.keys() | verdicts.keys(), key=lambda case: [int(part) for part in case.split(".")]):
+def differences(reports):
+    """{case: the paths by which its verdict is another than that of the peer alone}."""
+    direct = reports["direct"]
+    found = {}
+    for path in reports.keys() - {"direct"}:
+        verdicts = reports[path]
+        for case in direct.keys() | verdicts.keys():
             alone, through = direct.get(case), verdicts.get(case)
-            if alone and through and all(alone[field] == through[field] for field in ("behavior", "behaviorClose")):
-                good += 1
-                continue
-            bad += 1
+            if not alone or not through or any(alone[field] != through[field] for field in ("behavior", "behaviorClose")):
+                found.setdefault(case, []).append(path)
+    return found
+
+
+def in_order(case):
+    return [int(part) for part in case.split(".")]
+
+
+def told(direction, reports, differing):
+    for case in sorted(differing, key=in_order):
+        for path in differing[case]:
             print(f"fuzzing {direction}, case {case} by {path}:")
-            for name, verdict in (("alone", alone), ("through the proxy", through)):
-                print(f"  {name}: " + (told(verdict) if verdict else "was not run"))
-    return good, bad
+            for name, verdict in (("alone", reports["direct"].get(case)), ("through the proxy", reports[path].get(case))):
+                print(f"  {name}: " + (words(verdict) if verdict else "was not run"))
 
 
-def told(verdict):
+def words(verdict):
     detail = verdict["detail"]
     return f"{verdict['behavior']} / {verdict['behaviorClose']}: {detail['result']} / {detail['resultClose']} (received {detail['received']!r:.300})"
 
