@@ -56,7 +56,6 @@ impl Store {
         self.unsynced = false;
         self.broken = false;
         self.marks.clear();
-        self.unwritten.clear();
         self.adopt(&written);
         self.directory.sync()
     }

@@ -67,11 +67,6 @@ impl Unwritten {
         self.all.contains(&number)
     }
 
-    pub(super) fn clear(&mut self) {
-        self.all.clear();
-        self.opened.clear();
-    }
-
     /// The first to be given up: the oldest `opened`, else the oldest.
     fn victim(&self) -> Option<u64> {
         self.opened.first().or(self.all.first()).copied()

@@ -92,7 +92,6 @@ impl Store {
         if bounded {
             return Err(WriteError::Bound);
         }
-        self.unwritten.clear();
         Ok(())
     }
 
