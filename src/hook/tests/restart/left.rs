@@ -76,8 +76,11 @@ async fn what_a_queue_has_no_room_for_waits_in_the_log_and_keeps_its_order() {
     second.proxy.settled().await;
     assert_eq!(second.proxy.result("delivered"), (EVENTS + 1) as f64);
     let mut of_uid: std::collections::HashMap<String, Vec<String>> = Default::default();
+    let mut numbers = HashSet::new();
     for request in distinct(&receiver.all()[before..]) {
         let event = request.event();
+        let number = (event["source"].to_string(), event["sequence"].to_string());
+        assert!(numbers.insert(number), "a second one: {event}");
         let time = event["time"].as_str().unwrap();
         let order = format!("{time} {}", event["sequence"]);
         let uid = event["partitionkey"].to_string();
