@@ -43,7 +43,7 @@ pub(super) use self::record::BoundEntry;
 use self::directory::Directory;
 use self::recover::Past;
 use self::store::Store;
-use self::syncer::Syncer;
+pub(super) use self::syncer::Syncer;
 use self::writer::Writer;
 use super::dispatch::Command;
 use super::shared::Shared;

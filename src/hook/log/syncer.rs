@@ -10,9 +10,9 @@ use tokio::sync::oneshot;
 use crate::priority;
 
 /// Has the disk keep files, one after the other.
-pub(super) struct Syncer(mpsc::Sender<Job>);
+pub(in crate::hook) struct Syncer(mpsc::Sender<Job>);
 
-struct Job {
+pub(in crate::hook) struct Job {
     file: Arc<File>,
     done: oneshot::Sender<io::Result<()>>,
 }
@@ -49,6 +49,22 @@ impl Syncing {
     pub(super) async fn done(&mut self) -> io::Result<()> {
         let told = (&mut self.0).await;
         told.unwrap_or_else(|_| Err(io::Error::other("the thread that syncs is gone")))
+    }
+}
+
+#[cfg(test)]
+impl Syncer {
+    /// Its jobs are the test's to end.
+    pub(in crate::hook) fn by_hand() -> (Self, mpsc::Receiver<Job>) {
+        let (jobs, todo) = mpsc::channel();
+        (Self(jobs), todo)
+    }
+}
+
+#[cfg(test)]
+impl Job {
+    pub(in crate::hook) fn end(self, outcome: io::Result<()>) {
+        self.done.send(outcome).unwrap();
     }
 }
 

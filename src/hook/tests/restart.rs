@@ -2,6 +2,7 @@
 
 mod crash;
 mod dead_letters;
+mod disk;
 mod left;
 
 use std::collections::HashSet;

@@ -2,6 +2,7 @@
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::super::log::Syncer;
 use super::super::log::by_hand::ByHand;
 use super::super::*;
 
@@ -47,5 +48,10 @@ impl Tap {
             self.log.take(command);
         }
         events
+    }
+
+    /// Runs the log on its own, whose syncs are the test's.
+    pub(super) async fn run(self, syncer: Syncer) {
+        self.log.run(self.commands, syncer).await;
     }
 }

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::sync::mpsc::UnboundedReceiver;
 use uuid::Uuid;
 
 use super::Writer;
@@ -16,6 +17,7 @@ use crate::config::EventKind;
 use crate::hook::dispatch::Command;
 use crate::hook::log::Directory;
 use crate::hook::log::Store;
+use crate::hook::log::Syncer;
 use crate::hook::log::tests::scratch;
 use crate::hook::message::Message;
 use crate::hook::shared::Shared;
@@ -113,6 +115,16 @@ impl ByHand {
                 .unwrap(),
         );
         std::fs::create_dir(store.directory.next_log()).unwrap();
+    }
+
+    /// A new file can be written, as one must be after the old one has failed.
+    pub(in crate::hook) fn free_disk(&mut self) {
+        std::fs::remove_dir(self.writer.store.directory.next_log()).unwrap();
+    }
+
+    /// The log's thread.
+    pub(in crate::hook) async fn run(self, commands: UnboundedReceiver<Command>, syncer: Syncer) {
+        self.writer.run(commands, syncer).await;
     }
 
     /// A turn of the log's thread behind the commands that it took.

@@ -113,24 +113,3 @@ async fn a_clock_that_was_set_back_neither_delays_nor_expires_what_was_left() {
     assert_eq!(crashed["data"]["duration_ms"], 0);
     assert!(crashed["time"].as_str().unwrap() < crashed["data"]["opened_at"].as_str().unwrap());
 }
-
-#[tokio::test]
-async fn of_what_waits_for_a_full_disk_the_oldest_are_given_up_and_those_in_no_queue_are_lost() {
-    let registry = Registry::new();
-    let (receiver, _gate) = gated().await;
-    let named = named(&[("app", &receiver.hook())]);
-    let metrics = HookMetrics::register(&registry);
-    let (hooks, mut tap) = tapped(&named, metrics, &Handle::current()).unwrap();
-    let proxy = Proxy { hooks, registry };
-    tap.log.fill_disk();
-    let mut streams = 0..;
-    // As many as the queue holds and may wait for the disk, then ten that are spilled, then as many again.
-    for (events, dropped) in [(CAPACITY, 0.0), (10, 0.0), (CAPACITY, 10.0)] {
-        for stream in streams.by_ref().take(events) {
-            proxy.closed(stream, None);
-        }
-        assert_eq!(tap.events().len(), events);
-        tap.log.turn();
-        assert_eq!(proxy.result("dropped"), dropped, "behind {events} more");
-    }
-}
