@@ -79,8 +79,7 @@ impl<C: Io, U: Io> Relay<C, U> {
             End::Upstream => Reason::UpstreamGone,
         };
         self.reading[end as usize] = Reading::Ended;
-        self.writing[end as usize] = Writing::Ended;
-        self.outbox(end).clear();
+        self.lose(end);
         let cause = match reason {
             Reason::Drain => self.live.drain_cause(),
             _ => Cause::new(reason).with_detail(detail.to_owned()),
@@ -200,7 +199,6 @@ impl<C: Io, U: Io> Relay<C, U> {
             // The closer takes no more bytes: nobody is left to answer.
             self.lose(from);
             self.writing[to as usize] = Writing::Ending(Ending::Fin);
-            self.forget(to);
         }
     }
 
@@ -244,7 +242,6 @@ impl<C: Io, U: Io> Relay<C, U> {
     /// `end` takes no more bytes. What it said before is still read, and decides what the stream is said to have ended of.
     fn broke(&mut self, end: End, error: io::Error) {
         self.lose(end);
-        self.forget(end.other());
         if self.broken.is_none() {
             self.broken = Some(Box::new((end, error)));
         }

@@ -30,10 +30,7 @@ impl<C: Io, U: Io> Relay<C, U> {
                 self.reset(from);
                 self.reading[from as usize] = Reading::Ended;
             }
-            Stop::WriteFailed(_) => {
-                self.lose(to);
-                return self.forget(from);
-            }
+            Stop::WriteFailed(_) => return self.lose(to),
             Stop::Close { .. } => {
                 self.finish(from);
                 self.forget(from);

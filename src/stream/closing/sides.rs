@@ -125,10 +125,11 @@ impl<C: Io, U: Io> Relay<C, U> {
         }
     }
 
-    /// Nothing more is written to `end`.
+    /// Nothing more is written to `end`: what comes from the other side would follow a gap.
     pub(super) fn lose(&mut self, end: End) {
         self.writing[end as usize] = Writing::Ended;
         self.outbox(end).clear();
+        self.forget(end.other());
     }
 
     /// What comes from `end` no longer passes.

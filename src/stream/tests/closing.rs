@@ -281,6 +281,26 @@ fn endless_talk_after_a_close_is_cut_at_a_mebibyte() {
 }
 
 #[test]
+fn a_side_that_is_given_up_gets_nothing_behind_what_it_did_not_take() {
+    in_virtual_time(async {
+        let mut bench = Setup {
+            pipe: 4096,
+            ..Setup::websocket(QUIET)
+        }
+        .open();
+        let payload: Vec<u8> = (0..5000_u16).flat_map(u16::to_be_bytes).collect();
+        let frame = bench.app.frame(OPCODE_BINARY, &payload);
+        // One pipe is full of it, as much waits in the relay, and the rest in the other pipe.
+        bench.app.send(&frame[..10_000]).await;
+        bench.command(Command::Close(bench.worker.shared.drain_cause()));
+        bench.client.send(&[0; 1 << 20]).await;
+        sleep(Duration::from_millis(1)).await;
+        bench.app.fin().await;
+        assert_eq!(bench.client.rest().await, frame[..4096]);
+    });
+}
+
+#[test]
 fn half_closed_and_silent_ends_at_its_limit() {
     in_virtual_time(async {
         let mut bench = Setup::tcp("{ half_close_limit: 30s }").open();
