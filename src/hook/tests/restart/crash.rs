@@ -57,6 +57,7 @@ async fn streams_open_at_a_crash_are_reported_once_in_order_and_under_their_last
         .map(|event| event["data"]["uid"].as_str().unwrap())
         .collect();
     assert_eq!((closed.len(), uids), (2, HashSet::from(["42", "late"])));
+    assert_ne!(closed[0]["sequence"], closed[1]["sequence"]);
     for event in &closed {
         let data = &event["data"];
         assert_eq!(data["by"], "sidecar");

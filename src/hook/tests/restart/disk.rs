@@ -68,6 +68,17 @@ async fn an_event_is_handed_on_when_the_disk_keeps_it_or_has_failed() {
     assert_eq!(proxy.metric(FAILING), Some(0.0), "it is written anew");
 }
 
+#[tokio::test]
+async fn the_ends_of_streams_that_were_open_wait_for_one_sync() {
+    let (proxy, mut tap) = by_hand(&hook("http://127.0.0.1:1/"));
+    (1..=3).for_each(|stream| proxy.opened(stream, None));
+    tap.events();
+    tap.log.write();
+    let told = tap.log.next_life(|written| *written.end());
+    let closed = told.iter().filter(|told| told.kind == EventKind::Closed);
+    assert_eq!(closed.count(), 3);
+}
+
 /// Lets every task do what it can without more time.
 async fn settle() {
     for _ in 0..100 {
