@@ -161,8 +161,20 @@ fn judge_figures(story: &Story, down: &Passed) {
     let before = down.heartbeats.iter().filter(|place| **place < story.over);
     let before = before.count() as u64;
     assert_eq!(stream.pings.sent, Some(before), "heartbeats");
+    if let Some((asked, heard)) = passing::last_round(story)
+        && story.reply.is_none()
+        && !paused(&story.trace[asked..heard])
+    {
+        let took = (story.trace[heard].0 - story.trace[asked].0) as f64;
+        assert_eq!(stream.pings.rtt_ms, Some(took), "the last round trip");
+    }
     let lasted = story.trace[story.over].0 - story.trace[0].0;
     assert_eq!(story.record.duration_ms, lasted, "how long it lasted");
+}
+
+fn paused(trace: &[(Ms, What)]) -> bool {
+    let mut pauses = trace.iter();
+    pauses.any(|(_, what)| matches!(what, What::Paused { .. }))
 }
 
 /// Nobody is waited for without end, and what did not end is reset.

@@ -83,24 +83,44 @@ pub(super) fn judge(story: &Story, from: End) -> Passed {
     passed
 }
 
+/// Our own Ping frames to an end, and where in the trace the last byte of each left.
+fn asked(story: &Story, end: End) -> Vec<(Unit, usize)> {
+    let units: Vec<Unit> = story.wire.units(&story.to[end as usize], 0);
+    let left = story.taken_at(end, units.iter().map(|unit| unit.end));
+    let units = units.into_iter().zip(left);
+    let ours = units.filter(|(unit, _)| {
+        unit.kind == Kind::Ping && unit.payload.len() == 8 && unit.payload != [b'p'; 8]
+    });
+    ours.collect()
+}
+
+/// The Ping of ours that a Pong answers, which was read at `place` of the trace: where that had left.
+fn answered(asked: &[(Unit, usize)], pong: &Unit, place: usize) -> Option<usize> {
+    let known = asked.iter().filter(|(_, left)| *left < place).count();
+    let mut last_four = asked[known.saturating_sub(4)..known].iter().rev();
+    let ping = last_four.find(|(ping, _)| ping.payload == pong.payload)?;
+    Some(ping.1)
+}
+
+/// Between which places of the trace the client answered us with a Pong for the last time before the end.
+pub(super) fn last_round(story: &Story) -> Option<(usize, usize)> {
+    let (asked, units) = (asked(story, End::Client), &story.said[0]);
+    let read = story.read_at(End::Client, units.iter().map(|unit| unit.end));
+    let pongs = units.iter().zip(read);
+    let pongs = pongs.filter(|(unit, read)| unit.kind == Kind::Pong && *read < story.over);
+    let rounds = pongs.filter_map(|(pong, read)| Some((answered(&asked, pong, read)?, read)));
+    rounds.last()
+}
+
 /// Which of the units of `from` are answers to us.
 pub(super) fn kept(story: &Story, from: End) -> Vec<bool> {
     let units = &story.said[from as usize];
     let mut kept = vec![false; units.len()];
-    let out = &story.to[from as usize];
-    let asked: Vec<Unit> = story.wire.units(out, 0);
-    let asked = asked.into_iter().filter(|unit| {
-        unit.kind == Kind::Ping && unit.payload.len() == 8 && unit.payload != [b'p'; 8]
-    });
-    let asked: Vec<Unit> = asked.collect();
-    let asked_at = story.taken_at(from, asked.iter().map(|unit| unit.end));
+    let asked = asked(story, from);
     let read_at = story.read_at(from, units.iter().map(|unit| unit.end));
     for (place, unit) in units.iter().enumerate() {
-        if unit.kind == Kind::Pong {
-            let known = asked_at.iter().filter(|at| **at < read_at[place]).count();
-            let last_four = &asked[known.saturating_sub(4)..known];
-            kept[place] = last_four.iter().any(|ping| ping.payload == unit.payload);
-        }
+        let pong = unit.kind == Kind::Pong;
+        kept[place] = pong && answered(&asked, unit, read_at[place]).is_some();
     }
     let Some(reply) = story.reply.as_ref().filter(|_| from == End::Client) else {
         return kept;

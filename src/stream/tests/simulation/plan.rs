@@ -33,7 +33,7 @@ pub(super) struct Plan {
     pub(super) streams: usize,
     /// Of the world's steps: how many do something from outside.
     pub(super) meddles: f64,
-    /// Messages and networks are large: bytes go past the relay by way of a pipe.
+    /// Messages and networks are large: bytes go past the relay by way of a pipe, and much is put between them.
     large: bool,
     first_message: bool,
     /// Lengths that matter.
@@ -43,10 +43,11 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new(seed: u64) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
+        let large = seed % 4 == 3;
         let wire = match random.random_range(0..10) {
             0..6 => Wire::WebSocket,
-            6 => Wire::Line,
-            7..9 => Wire::Prefix {
+            6 if !large => Wire::Line,
+            7..9 if !large => Wire::Prefix {
                 bytes: [1, 2, 4, 8][random.random_range(0..4)],
                 includes_itself: random.random(),
                 max: 2000,
@@ -73,9 +74,9 @@ impl Plan {
             reply,
             longest,
             horizon: Ms::next_multiple_of(horizon, 2),
-            streams: random.random_range(1..4),
-            meddles: [0.0, 0.2, 0.8][random.random_range(0..3)],
-            large: matches!(wire, Wire::WebSocket | Wire::Raw) && seed % 4 == 3,
+            streams: random.random_range(if large { 3..8 } else { 1..4 }),
+            meddles: [0.0, 0.2, 0.8][if large { 2 } else { random.random_range(0..3) }],
+            large,
             first_message: wire != Wire::Raw && random.random_bool(0.3),
             pauses: Vec::new(),
             random,

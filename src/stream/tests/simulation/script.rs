@@ -65,7 +65,7 @@ impl Author {
                 .get(self.random.random_range(0..5))
                 .unwrap(),
             3 => self.random.random_range(0..=longest),
-            4..7 if self.large => self.random.random_range(0..=longest),
+            4..9 if self.large => self.random.random_range(0..=longest),
             _ => self.random.random_range(0..200),
         };
         // Letters, so that it is text, and neither a heartbeat nor its answer.
@@ -113,7 +113,7 @@ impl Author {
                 vec![Frame::of(bytes)]
             }
         };
-        if self.random.random_bool(0.2) {
+        if self.random.random_bool(if self.large { 0.5 } else { 0.2 }) {
             let place = self.random.random_range(0..frames.len());
             let pause = self.pause();
             let frame = &mut frames[place];
