@@ -108,8 +108,8 @@ pub(super) fn last_round(story: &Story) -> Option<(usize, usize)> {
     let read = story.read_at(End::Client, units.iter().map(|unit| unit.end));
     let pongs = units.iter().zip(read);
     let pongs = pongs.filter(|(unit, read)| unit.kind == Kind::Pong && *read < story.over);
-    let rounds = pongs.filter_map(|(pong, read)| Some((answered(&asked, pong, read)?, read)));
-    rounds.last()
+    let mut rounds = pongs.filter_map(|(pong, read)| Some((answered(&asked, pong, read)?, read)));
+    rounds.next_back()
 }
 
 /// Which of the units of `from` are answers to us.
