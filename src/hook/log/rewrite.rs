@@ -101,12 +101,13 @@ impl Store {
             length: (head.len() + self.boot.len()) as u64,
             ..Written::default()
         };
+        let ending = self.ending();
         for (&number, stored) in &self.records {
             let on_disk = matches!(stored.place, Place::Disk(_));
             if !on_disk && (which == Which::OnDisk || !self.unwritten.contains(number)) {
                 continue;
             }
-            let Some(record) = self.image(stored) else {
+            let Some(record) = self.image(stored, &ending) else {
                 written.lost.push(number);
                 continue;
             };
@@ -147,7 +148,7 @@ impl Store {
                 let range = at as usize..at as usize + size as usize;
                 stored.place = Place::Memory(bytes.slice(range));
                 stored.size = size;
-                stored.changed = false;
+                stored.changed &= !stored.open;
                 self.unwritten.insert(number, stored.kind);
             }
         }

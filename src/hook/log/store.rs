@@ -90,9 +90,9 @@ pub(super) struct Stored {
     pub(super) hooks: Vec<Arc<str>>,
     /// Whether it belongs to an open stream.
     pub(super) open: bool,
-    /// The stream that it reports closed and that is open on disk.
+    /// The stream that it ends. Until it is written itself, that is open on disk.
     pub(super) closes: Option<Uuid>,
-    /// Whether hooks or `open` are others than in its bytes.
+    /// Whether hooks or `open` may be others than in its bytes.
     pub(super) changed: bool,
 }
 
@@ -110,7 +110,10 @@ impl Store {
             _ => None,
         };
         let closes = match (message.kind, message.keys.stream) {
-            (EventKind::Closed, Some(stream)) => self.over(stream).then_some(stream),
+            (EventKind::Closed, Some(stream)) if self.open.contains_key(&stream) => {
+                self.over(stream);
+                Some(stream)
+            }
             _ => None,
         };
         let entry = Entry::Event(EventEntry::new(message, hooks, opens.is_some()));

@@ -1,11 +1,13 @@
 //! Brings the file up to date, and reads from it.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::record::{Entry, is_intact, seal, unseal};
 use super::store::{Place, Store, Stored};
@@ -57,12 +59,10 @@ impl Store {
         let mut bytes = Vec::new();
         let mut written = Vec::new();
         let mut bounded = false;
+        let ending = self.ending();
         for &number in &self.unwritten.all {
-            let Some(record) = self
-                .records
-                .get(&number)
-                .and_then(|stored| self.image(stored))
-            else {
+            let stored = self.records.get(&number);
+            let Some(record) = stored.and_then(|stored| self.image(stored, &ending)) else {
                 continue;
             };
             bounded = self.live + (bytes.len() + record.len()) as u64 > LIVE_BOUND;
@@ -106,13 +106,20 @@ impl Store {
         if let Some(stored) = self.records.get_mut(&number) {
             stored.place = Place::Disk(at);
             stored.size = size;
-            stored.changed = false;
+            stored.changed &= !stored.open;
             self.live += u64::from(size);
         }
     }
 
+    /// The streams whose ends are unwritten. On disk they stay open until then: a write may be cut off before the end.
+    pub(super) fn ending(&self) -> HashSet<Uuid> {
+        let unwritten = self.unwritten.all.iter();
+        let closes = unwritten.filter_map(|number| self.records.get(number)?.closes);
+        closes.collect()
+    }
+
     /// The bytes of a record as it is to be written now; `None` if the disk does not hold it any more.
-    pub(super) fn image(&self, stored: &Stored) -> Option<Bytes> {
+    pub(super) fn image(&self, stored: &Stored, ending: &HashSet<Uuid>) -> Option<Bytes> {
         let bytes = self.bytes(stored)?;
         if !stored.changed {
             return Some(bytes);
@@ -120,7 +127,8 @@ impl Store {
         match unseal(&bytes)? {
             (Entry::Event(mut entry), body) => {
                 entry.hooks.clone_from(&stored.hooks);
-                entry.open = stored.open;
+                let ends = entry.stream.is_some_and(|stream| ending.contains(&stream));
+                entry.open = stored.open || (entry.open && ends);
                 let sealed = seal(&Entry::Event(entry), Some(&bytes[body..]));
                 Some(Bytes::from(sealed))
             }

@@ -236,6 +236,35 @@ fn a_stream_whose_end_waits_for_room_is_over_when_all_hooks_are_done_with_it() {
 }
 
 #[test]
+fn a_write_cut_off_before_the_end_of_a_stream_leaves_it_open() {
+    let directory = scratch();
+    let mut store = open(directory.path()).0;
+    let app = hooks(&["app"]);
+    let [mut opened, mut closed] =
+        [EventKind::Opened, EventKind::Closed].map(|kind| message(kind, Some(1)));
+    store.event(&mut opened, &app);
+    store.event(&mut closed, &app);
+    store.commit().unwrap();
+    let Place::Disk(end) = store.records[&closed.number].place else {
+        panic!("it is written");
+    };
+    let whole = std::fs::read(store.directory.log()).unwrap();
+    let left_open = |file: &[u8]| {
+        let next = scratch();
+        std::fs::write(next.path().join("hooks.log"), file).unwrap();
+        open(next.path()).1.open.len()
+    };
+    assert_eq!(left_open(&whole[..end as usize]), 1);
+    assert_eq!(left_open(&whole), 0);
+    // Once its end is written it is over, whatever is left of it.
+    store.settled(closed.number, &app[0]);
+    store.rewrite().unwrap();
+    let rewritten = std::fs::read(store.directory.log()).unwrap();
+    assert_eq!(left_open(&rewritten), 0);
+    assert!(store.records.contains_key(&opened.number));
+}
+
+#[test]
 fn marks_that_wait_for_room_are_bounded() {
     let directory = scratch();
     let mut store = open(directory.path()).0;
