@@ -186,7 +186,7 @@ impl Pump {
         Ok(Step::Moved)
     }
 
-    /// Passes bytes that were read before the relay began.
+    /// Passes bytes that were read before the relay began, and are counted.
     pub(super) fn pass_ahead<T: Io>(
         &mut self,
         ahead: &[u8],
@@ -194,7 +194,6 @@ impl Pump {
         cx: &mut Context<'_>,
         turn: &mut Turn<'_>,
     ) -> Result<(), Stop> {
-        turn.read(self.from, ahead.len());
         for piece in ahead.chunks(SCRATCH / 2) {
             let mut input = std::mem::take(&mut self.held).into_vec();
             input.extend_from_slice(piece);

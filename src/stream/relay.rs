@@ -233,11 +233,15 @@ impl<C: Io, U: Io> Relay<C, U> {
 
     fn pass_ahead(&mut self, ahead: &Ahead, cx: &mut Context<'_>) {
         let (now, instant) = self.live.worker.clock.now();
-        for from in End::BOTH {
-            let bytes = &ahead[from as usize];
-            if bytes.is_empty() {
-                continue;
-            }
+        let present = End::BOTH.map(|end| (end, &ahead[end as usize]));
+        let present = present.into_iter().filter(|(_, bytes)| !bytes.is_empty());
+        // All of it was read before any of it ends the stream.
+        let (parts, mut turn) = self.split(now);
+        for (from, bytes) in present.clone() {
+            turn.read(from, bytes.len());
+        }
+        parts.live.tell(&turn, instant);
+        for (from, bytes) in present {
             let (
                 Parts {
                     client,

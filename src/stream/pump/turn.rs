@@ -32,7 +32,7 @@ pub(in crate::stream) struct Turn<'a> {
 
 impl Turn<'_> {
     /// `from` sent so many bytes.
-    pub(super) fn read(&mut self, from: End, bytes: usize) {
+    pub(in crate::stream) fn read(&mut self, from: End, bytes: usize) {
         self.heart.read(from, self.now);
         let tally = &mut self.tally[from as usize];
         tally.heard = true;

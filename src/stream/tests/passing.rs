@@ -58,6 +58,21 @@ fn what_was_read_with_the_heads_comes_first() {
 }
 
 #[test]
+fn all_that_was_read_ahead_counts_though_it_ends_the_stream() {
+    in_virtual_time(async {
+        let bench = Setup {
+            ahead: [b"\x81\x02not masked", b"\x81\x03yes"],
+            ..Setup::websocket(QUIET)
+        }
+        .open();
+        let (record, _) = bench.closed().await;
+        assert_eq!(record.reason, "protocol_error");
+        let bytes = record.stream.bytes;
+        assert_eq!((bytes.client, bytes.upstream), (Some(12), Some(5)));
+    });
+}
+
+#[test]
 fn pings_and_pongs_of_the_two_ends_pass_untouched() {
     in_virtual_time(async {
         let mut bench = Setup::websocket("{ idle_limit: 55s, ping: { interval: 10s } }").open();
