@@ -148,7 +148,6 @@ impl Store {
                 let range = at as usize..at as usize + size as usize;
                 stored.place = Place::Memory(bytes.slice(range));
                 stored.size = size;
-                stored.changed &= !stored.open;
                 self.unwritten.insert(number, stored.kind);
             }
         }

@@ -90,7 +90,7 @@ pub(super) struct Stored {
     pub(super) hooks: Vec<Arc<str>>,
     /// Whether it belongs to an open stream.
     pub(super) open: bool,
-    /// The stream that it ends. Until it is written itself, that is open on disk.
+    /// The stream that it ends, which may be open on disk until it is written itself.
     pub(super) closes: Option<Uuid>,
     /// Whether hooks or `open` may be others than in its bytes.
     pub(super) changed: bool,
@@ -110,7 +110,7 @@ impl Store {
             _ => None,
         };
         let closes = match (message.kind, message.keys.stream) {
-            (EventKind::Closed, Some(stream)) if self.open.contains_key(&stream) => {
+            (EventKind::Closed, Some(stream)) => {
                 self.over(stream);
                 Some(stream)
             }

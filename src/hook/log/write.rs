@@ -106,7 +106,6 @@ impl Store {
         if let Some(stored) = self.records.get_mut(&number) {
             stored.place = Place::Disk(at);
             stored.size = size;
-            stored.changed &= !stored.open;
             self.live += u64::from(size);
         }
     }
