@@ -202,7 +202,7 @@ impl<C: Io, U: Io> Relay<C, U> {
             live,
         } = parts;
         let mut stopped = None;
-        for steps in 1.. {
+        'turn: for steps in 1.. {
             let mut moved = false;
             for from in [End::Upstream, End::Client] {
                 let states = (&mut *reading, &mut *writing);
@@ -212,10 +212,14 @@ impl<C: Io, U: Io> Relay<C, U> {
                 };
                 match step {
                     Ok(step) => moved |= step == Step::Moved,
-                    Err(stop) => stopped = stopped.or(Some((from, stop))),
+                    Err(stop) => {
+                        // The other side is not read before this is decided: it may stop, too, and be told only once.
+                        stopped = Some((from, stop));
+                        break 'turn;
+                    }
                 }
             }
-            if stopped.is_some() || !moved {
+            if !moved {
                 break;
             }
             if steps == budget {

@@ -135,6 +135,32 @@ fn a_frame_under_way_may_finish_in_a_drain_and_nothing_passes_after_it() {
 }
 
 #[test]
+fn the_frames_under_way_of_both_sides_may_finish_at_once() {
+    in_virtual_time(async {
+        let mut bench = Setup::websocket(QUIET).open();
+        let down = bench.app.frame(OPCODE_BINARY, &[9; 100]);
+        let up = bench.client.frame(OPCODE_BINARY, &[8; 100]);
+        bench.app.send(&down[..50]).await;
+        bench.client.send(&up[..50]).await;
+        bench.client.read(50).await;
+        bench.app.read(50).await;
+        bench.command(Command::Close(bench.worker.shared.drain_cause()));
+        bench.app.send(&down[50..]).await;
+        bench.client.send(&up[50..]).await;
+        bench.client.send_frame(OPCODE_TEXT, b"too late").await;
+        for (peer, rest) in [
+            (&mut bench.app, &up[50..]),
+            (&mut bench.client, &down[50..]),
+        ] {
+            assert_eq!(peer.read(rest.len()).await, rest);
+            let close = Heard::Close(Some(1012), "drain".into());
+            assert_eq!(peer.hear().await, close);
+            assert_eq!(peer.hear().await, Heard::Fin);
+        }
+    });
+}
+
+#[test]
 fn a_frame_that_never_finishes_ends_at_close_timeout() {
     in_virtual_time(async {
         let mut bench =
