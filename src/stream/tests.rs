@@ -8,5 +8,6 @@ mod ground;
 mod growth;
 mod heartbeat;
 mod mailbox;
+mod mid_frame;
 mod passing;
 mod simulation;
