@@ -141,14 +141,19 @@ def test_a_client_that_died_during_our_pause_gets_its_limit_and_no_more(app):
         sidebeat.wait_closed(client_idle=1)
 
 
-def test_threads_that_carry_no_streams_are_behind_those_that_do(app_process, tmp_path):
-    with Sidebeat({"main": listener("ws", f"ws://127.0.0.1:{app_process.port}")}, workers=2, state_dir=str(tmp_path)) as sidebeat:
-        tasks = [(path / "stat").read_text() for path in pathlib.Path(f"/proc/{sidebeat.process.pid}/task").iterdir()]
-    nice = {}
-    for task in tasks:
-        name, fields = task[task.index("(") + 1 : task.rindex(")")], task[task.rindex(")") + 2 :].split()
-        nice[name] = int(fields[16])  # the 19th of all: proc_pid_stat(5)
+def niceness(pid):
+    """By thread: how much nicer it is than this process."""
     own = os.getpriority(os.PRIO_PROCESS, 0)
-    workers = {name for name in nice if name.startswith("worker")}
-    assert len(workers) == 2 and len(nice) >= 5, nice
-    assert {name: value - own for name, value in nice.items()} == {name: 0 if name in workers else 5 for name in nice}
+    nice = {}
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        stat = (task / "stat").read_text()
+        name, fields = stat[stat.index("(") + 1 : stat.rindex(")")], stat[stat.rindex(")") + 2 :].split()
+        nice[name] = int(fields[16]) - own  # the 19th of all: proc_pid_stat(5)
+    return nice
+
+
+def test_threads_that_carry_no_streams_are_behind_those_that_do(app_process, tmp_path):
+    behind = {"sidebeat": 5, "log": 5, "hook-log": 5, "hook-log-sync": 5, "worker-0": 0, "worker-1": 0}
+    with Sidebeat({"main": listener("ws", f"ws://127.0.0.1:{app_process.port}")}, workers=2, state_dir=str(tmp_path)) as sidebeat:
+        # A thread takes its name and steps back in its first turn, which on a busy machine may come after we are ready.
+        until(lambda: niceness(sidebeat.process.pid) == behind, what=f"the threads are {behind}")
