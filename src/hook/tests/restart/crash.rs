@@ -44,12 +44,13 @@ async fn streams_open_at_a_crash_are_reported_once_in_order_and_under_their_last
         let definition = &schema["$defs"][event["type"].as_str().unwrap()];
         check(&schema, definition, event).unwrap();
     }
+    // No order is promised between what two processes say of themselves.
     let started = of(STARTED);
-    let recovered: Vec<&Value> = started
-        .iter()
-        .map(|event| &event["data"]["recovered"])
-        .collect();
-    assert_eq!(recovered, [2, 0], "the third process found nothing open");
+    let (found, rest): (Vec<&Value>, Vec<&Value>) = started
+        .into_iter()
+        .partition(|event| event["data"]["recovered"] == 2);
+    assert_eq!((found.len(), rest.len()), (1, 1));
+    assert_eq!(rest[0]["data"]["recovered"], 0, "nothing was open any more");
     let mut closed = of(CLOSED);
     closed.retain(|event| event["data"]["reason"] == "sidecar_crash");
     let uids: HashSet<&str> = closed
@@ -69,7 +70,7 @@ async fn streams_open_at_a_crash_are_reported_once_in_order_and_under_their_last
         );
         assert_eq!(data["pings"]["sent"], Value::Null);
         assert_eq!(
-            event["source"], started[0]["source"],
+            event["source"], found[0]["source"],
             "of the process that found it"
         );
         assert_eq!(event["partitionkey"], data["uid"]);
