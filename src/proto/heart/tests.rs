@@ -1,8 +1,10 @@
 //! The heart in virtual time.
 
+mod blocked;
 mod evidence;
 mod gatewayworker;
 mod naive;
+mod observe;
 mod pings;
 mod random;
 mod reload;
