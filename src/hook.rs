@@ -45,6 +45,7 @@ pub use self::log::LogError;
 pub use self::metrics::HookMetrics;
 pub use self::schema::schema;
 
+use self::clock::Clock;
 use self::deliver::Delivery;
 use self::dispatch::{Command, LogLine, dispatch};
 use self::log::{BoundEntry, Log};
@@ -102,6 +103,7 @@ impl Hooks {
         let shared = Arc::new(Shared {
             metrics,
             runtime: runtime.clone(),
+            clock: Clock::new(),
             log: log.is_some().then(|| LogLine::new(&intake)),
             routes: ArcSwap::default(),
             deliveries: Mutex::default(),
@@ -117,11 +119,12 @@ impl Hooks {
         Ok(Self { shared, intake })
     }
 
-    /// Tells of the start of the process, which is `at`, and of the streams that a former one left open. To be called
+    /// Tells of the start of the process, which is now, and of the streams that a former one left open. To be called
     /// before the first stream opens, so that a user who is back is told of after he was gone.
-    pub fn begin(&self, at: SystemTime) {
+    pub fn begin(&self) {
+        let now = self.shared.clock.moment(SystemTime::now(), Instant::now());
         self.shared.pending.fetch_add(1, Ordering::AcqRel);
-        self.send(Command::Begin(at));
+        self.send(Command::Begin(now));
     }
 
     /// Replaces the hooks after a reload, all or nothing; queued events stay. A hook that answered 410 begins again,
@@ -145,8 +148,9 @@ impl Hooks {
                 }
     }
 
-    /// Takes an event that happened at `at`; never blocks.
-    pub fn emit(&self, event: Event, at: SystemTime) {
+    /// Takes an event that happened at `instant`, when the wall clock said `at`; never blocks. A wall clock that is set
+    /// makes no event older.
+    pub fn emit(&self, event: Event, at: SystemTime, instant: Instant) {
         let shared = &*self.shared;
         let (kind, listener) = (event.kind(), event.listener());
         let routes = shared.routes.load();
@@ -168,7 +172,7 @@ impl Hooks {
                 route.delivery.refuse(kind);
             }
         } else {
-            self.send(Command::Event(event, at));
+            self.send(Command::Event(event, shared.clock.moment(at, instant)));
         }
     }
 

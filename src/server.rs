@@ -150,7 +150,7 @@ impl Server {
         .map_err(reload::ApplyError::from)?;
         let capacity = Capacity::new(descriptors, needs(&config, count));
         let shared = Shared::new(metrics, health, hooks, &config.drain, capacity);
-        shared.hooks.begin(SystemTime::now());
+        shared.hooks.begin();
         let mut workers = Workers::start(count, &shared)?;
         // This thread, and none of the workers that it has started.
         priority::yield_to_workers();

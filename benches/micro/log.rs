@@ -77,9 +77,9 @@ fn start(directory: &Path, runtime: &Runtime) -> Hooks {
 }
 
 fn emit(hooks: &Hooks, records: Vec<Arc<StreamRecord>>) {
-    let at = SystemTime::now();
+    let (at, instant) = (SystemTime::now(), Instant::now().into());
     for record in records {
-        hooks.emit(Event::Opened(record), at);
+        hooks.emit(Event::Opened(record), at, instant);
     }
 }
 

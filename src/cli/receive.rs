@@ -298,6 +298,7 @@ mod tests {
     use hyper_util::rt::TokioExecutor;
     use indexmap::IndexMap;
     use tempfile::NamedTempFile;
+    use tokio::time::Instant;
 
     use crate::config::{EventKind, Hook};
     use crate::hook::{Event, HookMetrics, Hooks};
@@ -377,7 +378,7 @@ mod tests {
             former_boot_id: None,
             recovered: 3,
         };
-        hooks.emit(event, SystemTime::now());
+        hooks.emit(event, SystemTime::now(), Instant::now());
         assert_eq!(hooks.flush(Duration::from_secs(60)).await, 0);
         let line = last(&lines);
         assert_eq!(line["signature"], "valid");

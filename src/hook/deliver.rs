@@ -84,7 +84,7 @@ impl Delivery {
     ) -> Self {
         Self {
             name: Arc::from(name),
-            clock: Clock::new(),
+            clock: shared.clock,
             series,
             log: shared.log.clone(),
             state: Mutex::new(State {
@@ -108,7 +108,7 @@ impl Delivery {
     /// Queues an event; a full queue drops another for it.
     pub(super) fn push(&self, message: Arc<Message>) {
         self.series.queued(message.kind);
-        let occurred = self.clock.place(message.at);
+        let occurred = message.at.steady;
         self.enqueue(self.state(), message, occurred);
     }
 
@@ -176,7 +176,7 @@ impl Delivery {
             name: self.name.to_string(),
             url: state.endpoint.shown(),
             queued: state.left(),
-            oldest_event_at: state.queue.oldest().map(|oldest| rfc3339(oldest.at)),
+            oldest_event_at: state.queue.oldest().map(|oldest| rfc3339(oldest.at.wall)),
             disabled: !state.queue.is_enabled(),
             last_error: last.map(|(_, why)| why.clone()),
             last_error_at: last.map(|(at, _)| rfc3339(*at)),
@@ -213,7 +213,7 @@ impl Delivery {
     /// Brings the gauges up to date and wakes who waits for the end.
     fn show(&self, state: &State) {
         let queue = &state.queue;
-        let oldest = queue.oldest().map_or(0.0, |oldest| seconds(oldest.at));
+        let oldest = queue.oldest().map_or(0.0, |oldest| seconds(oldest.at.wall));
         self.series.queue.set(state.left() as i64);
         self.series.oldest.set(oldest);
         self.series.disabled.set(i64::from(!queue.is_enabled()));

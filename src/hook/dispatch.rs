@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, WeakUnboundedSender};
 use tokio::sync::oneshot;
 
+use super::clock::Moment;
 use super::event::Event;
 use super::log::BoundEntry;
 use super::message::Message;
@@ -15,9 +15,9 @@ use super::shared::{Shared, retire_all};
 
 /// In the order in which it happened.
 pub(super) enum Command {
-    Event(Event, SystemTime),
+    Event(Event, Moment),
     /// The process takes streams from now on.
-    Begin(SystemTime),
+    Begin(Moment),
     /// A stream has another identity.
     Bound(BoundEntry),
     /// A hook is done with an event.

@@ -1,13 +1,14 @@
 //! Events as they go out: CloudEvents 1.0, structured JSON, built once and never again.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::clock::Moment;
 use super::event::{Event, type_name};
 use super::queue::{Keys, Worth};
 use crate::config::EventKind;
@@ -23,7 +24,7 @@ pub(super) struct Message {
     pub(super) kind: EventKind,
     pub(super) keys: Keys,
     /// When it happened.
-    pub(super) at: SystemTime,
+    pub(super) at: Moment,
     /// Of its stream; `None` for an event of the whole process.
     pub(super) listener: Option<Arc<str>>,
     /// The CloudEvent; the same bytes at every try.
@@ -32,7 +33,7 @@ pub(super) struct Message {
 
 impl Message {
     /// Writes the CloudEvent. `sequence` rises per `source`.
-    pub(super) fn new(event: &Event, at: SystemTime, source: &str, sequence: u64) -> Self {
+    pub(super) fn new(event: &Event, at: Moment, source: &str, sequence: u64) -> Self {
         let stream = event.stream();
         let subject = Subject {
             kind: event.kind(),
@@ -47,7 +48,7 @@ impl Message {
     pub(super) fn of_crash(
         subject: Subject<'_>,
         record: &Value,
-        at: SystemTime,
+        at: Moment,
         source: &str,
         sequence: u64,
     ) -> Self {
@@ -57,7 +58,7 @@ impl Message {
     fn write(
         subject: Subject<'_>,
         data: Data<'_>,
-        at: SystemTime,
+        at: Moment,
         source: &str,
         sequence: u64,
     ) -> Self {
@@ -74,7 +75,7 @@ impl Message {
             kind: type_name(kind),
             source,
             id: &id,
-            time: humantime::format_rfc3339_millis(at.max(UNIX_EPOCH)).to_string(),
+            time: humantime::format_rfc3339_millis(at.wall.max(UNIX_EPOCH)).to_string(),
             sequence: format!("{sequence:020}"),
             partitionkey: uid.or(subject.as_deref()),
             subject: subject.as_deref(),

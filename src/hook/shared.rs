@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::HookError;
+use super::clock::Clock;
 use super::deliver::{Delivery, Offer};
 use super::dispatch::LogLine;
 use super::endpoint::Endpoint;
@@ -21,6 +22,7 @@ use crate::config::{self, EventKind};
 pub(super) struct Shared {
     pub(super) metrics: HookMetrics,
     pub(super) runtime: Handle,
+    pub(super) clock: Clock,
     /// With a `state_dir`.
     pub(super) log: Option<LogLine>,
     /// The configured hooks and what each wants.

@@ -289,12 +289,12 @@ impl Proxy {
 
     fn closed(&self, stream: u128, uid: Option<&str>) {
         let event = Event::Closed(Arc::new(closed(stream, uid)));
-        self.hooks.emit(event, SystemTime::now());
+        self.hooks.emit(event, SystemTime::now(), Instant::now());
     }
 
     fn opened(&self, stream: u128, uid: Option<&str>) {
         let event = Event::Opened(Arc::new(opened(stream, uid)));
-        self.hooks.emit(event, SystemTime::now());
+        self.hooks.emit(event, SystemTime::now(), Instant::now());
     }
 
     async fn settled(&self) {

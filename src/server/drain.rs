@@ -58,7 +58,9 @@ impl Server {
             delay: settings.delay,
             spread: settings.spread,
         };
-        self.shared.hooks.emit(event, SystemTime::now());
+        self.shared
+            .hooks
+            .emit(event, SystemTime::now(), Instant::now());
         let listeners = self.reloads.config.listeners.values();
         let close_timeout = listeners
             .map(|listener| listener.heartbeat.close_timeout)

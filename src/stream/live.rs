@@ -38,7 +38,12 @@ impl Live {
         let hooks = &worker.shared.hooks;
         worker.shared.registry.enter(Arc::clone(&entry), || {
             if hooks.wants(EventKind::Opened, &entry.opening.listener) {
-                hooks.emit(Event::Opened(Arc::new(entry.record())), entry.opening.at);
+                let record = Arc::new(entry.record());
+                hooks.emit(
+                    Event::Opened(record),
+                    entry.opening.at,
+                    entry.opening.instant,
+                );
             }
         });
         local.shared.metrics.opened.inc();
@@ -74,12 +79,12 @@ impl Live {
         if let Some(lateness) = lateness {
             metrics.lateness.observe(lateness.as_secs_f64());
         }
-        let now = SystemTime::now();
+        let (now, instant) = (SystemTime::now(), Instant::now());
         shared.registry.leave(&self.entry, |left| {
             let record = Arc::new(self.closed_record(cause, now, lateness, idle_limit, left));
             let hooks = &shared.hooks;
             if hooks.wants(EventKind::Closed, &record.stream.listener) {
-                hooks.emit(Event::Closed(Arc::clone(&record)), now);
+                hooks.emit(Event::Closed(Arc::clone(&record)), now, instant);
             }
             log::stream_closed(&record);
             Ended { record, evidence }
@@ -103,7 +108,7 @@ impl Live {
             hooks, registry, ..
         } = &*self.worker.shared;
         if hooks.wants(EventKind::Overdue, &self.entry.opening.listener) {
-            hooks.emit(Event::Overdue(record()), SystemTime::now());
+            hooks.emit(Event::Overdue(record()), SystemTime::now(), Instant::now());
         }
         registry.feed.publish(|| Happening::Overdue(record()));
     }

@@ -27,14 +27,13 @@ impl Delivery {
     /// Queues an event that is in the log, unless others wait there already or the queue is full.
     pub(in crate::hook) fn offer(&self, message: &Arc<Message>) -> Offer {
         self.series.queued(message.kind);
-        let occurred = self.clock.place(message.at);
         let mut state = self.state();
         if state.spilled > 0 || state.queue.len() >= CAPACITY {
             state.spilled += 1;
             self.show(&state);
             return Offer::Spilled;
         }
-        self.enqueue(state, message.clone(), occurred);
+        self.enqueue(state, message.clone(), message.at.steady);
         Offer::Taken
     }
 
@@ -55,13 +54,16 @@ impl Delivery {
     /// Queues an event that waited in the log. One of a former process is tried however old it is: nobody tried while
     /// there was no process.
     pub(in crate::hook) fn take_back(&self, message: Arc<Message>, origin: Origin) {
-        let mut occurred = self.clock.place(message.at);
         let mut state = self.state();
         state.spilled = state.spilled.saturating_sub(1);
-        if origin == Origin::Former {
-            let youngest = state.rules.give_up_after.saturating_sub(LONGEST_WAIT);
-            occurred = occurred.max(self.clock.now().saturating_sub(youngest));
-        }
+        let occurred = match origin {
+            Origin::Own => message.at.steady,
+            Origin::Former => {
+                let oldest = state.rules.give_up_after.saturating_sub(LONGEST_WAIT);
+                let no_older = self.clock.now().saturating_sub(oldest);
+                self.clock.place_former(message.at).max(no_older)
+            }
+        };
         self.enqueue(state, message, occurred);
     }
 

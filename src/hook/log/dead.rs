@@ -83,7 +83,10 @@ impl DeadLetters {
 mod tests {
     use serde_json::Value;
 
+    use std::time::Duration;
+
     use super::*;
+    use crate::hook::clock::Moment;
     use crate::hook::event::Event;
 
     #[test]
@@ -97,7 +100,11 @@ mod tests {
             recovered: 3,
         };
         for sequence in 0..20 {
-            let message = Message::new(&event, SystemTime::UNIX_EPOCH, "/s", sequence);
+            let at = Moment {
+                wall: SystemTime::UNIX_EPOCH,
+                steady: Duration::ZERO,
+            };
+            let message = Message::new(&event, at, "/s", sequence);
             letters.keep("a \"b\"", "expired", &message).unwrap();
         }
         let lines = |path: &std::path::Path| -> Vec<Value> {

@@ -8,7 +8,7 @@
 //! The length counts the payload; the checksum covers length and payload.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::crc32c::crc32c;
 use crate::config::EventKind;
+use crate::hook::clock::Moment;
 use crate::hook::event::{KINDS, type_name};
 use crate::hook::message::Message;
 use crate::hook::queue::Keys;
@@ -54,8 +55,11 @@ pub(super) struct EventEntry {
     pub(super) id: String,
     /// Those that are not done with it.
     pub(super) hooks: Vec<Arc<str>>,
-    /// Nanoseconds since 1970.
+    /// When it happened by the wall clock, in nanoseconds since 1970.
     pub(super) at: u64,
+    /// The same by the steady time of the process that wrote it, and of no use to another.
+    #[serde(default)]
+    pub(super) steady: u64,
     pub(super) stream: Option<Uuid>,
     pub(super) uid: Option<Arc<str>>,
     pub(super) listener: Option<Arc<str>>,
@@ -76,13 +80,14 @@ pub(in crate::hook) struct BoundEntry {
 
 impl EventEntry {
     pub(super) fn new(message: &Message, hooks: &[Arc<str>], open: bool) -> Self {
-        let at = message.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at = message.at.wall.duration_since(UNIX_EPOCH);
         Self {
             number: message.number,
             kind: Arc::from(type_name(message.kind)),
             id: message.id.clone(),
             hooks: hooks.to_vec(),
-            at: at.as_nanos() as u64,
+            at: at.unwrap_or_default().as_nanos() as u64,
+            steady: message.at.steady.as_nanos() as u64,
             stream: message.keys.stream,
             uid: message.keys.uid.clone(),
             listener: message.listener.clone(),
@@ -97,8 +102,11 @@ impl EventEntry {
             .find(|kind| type_name(*kind) == &*self.kind)
     }
 
-    pub(super) fn at(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_nanos(self.at)
+    fn at(&self) -> Moment {
+        Moment {
+            wall: UNIX_EPOCH + Duration::from_nanos(self.at),
+            steady: Duration::from_nanos(self.steady),
+        }
     }
 
     /// The event with its body, as it was before it was written.
@@ -178,6 +186,7 @@ mod tests {
             id: "evt_1".to_owned(),
             hooks: vec![Arc::from("app")],
             at: 1_795_000_000_123_456_789,
+            steady: 1_794_999_000_123_456_789,
             stream: Some(Uuid::from_u128(1)),
             uid: Some(Arc::from("é\n")),
             listener: Some(Arc::from("chat")),
@@ -214,6 +223,17 @@ mod tests {
             let bytes = seal(&entry, None);
             assert_eq!(unseal(&bytes), Some((entry, bytes.len())));
         }
+    }
+
+    #[test]
+    fn a_record_without_a_steady_time_is_read() {
+        let entry = serde_json::to_value(event()).unwrap();
+        let mut fields = entry.as_object().unwrap().clone();
+        fields.remove("steady").unwrap();
+        let Entry::Event(read) = serde_json::from_value(fields.into()).unwrap() else {
+            panic!("another kind of record");
+        };
+        assert_eq!((read.at, read.steady), (1_795_000_000_123_456_789, 0));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use crate::config::EventKind;
+use crate::hook::clock::Moment;
 use crate::hook::message::Message;
 use crate::hook::queue::Keys;
 
@@ -40,7 +41,10 @@ fn message(kind: EventKind, stream: Option<u128>) -> Message {
         id: format!("evt_{}", Uuid::new_v4().simple()),
         kind,
         keys: Keys { stream, uid: None },
-        at: UNIX_EPOCH + Duration::from_nanos(1_795_000_000_123_456_789),
+        at: Moment {
+            wall: UNIX_EPOCH + Duration::from_nanos(1_795_000_000_123_456_789),
+            steady: Duration::from_nanos(1_794_000_000_123_456_789),
+        },
         listener: Some(Arc::from("chat")),
         body: Bytes::from_static(b"{}"),
     }

@@ -5,7 +5,7 @@ mod begin;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
@@ -17,6 +17,7 @@ use super::recover::Past;
 use super::store::Store;
 use super::syncer::{Syncer, Syncing};
 use super::write::WriteError;
+use crate::hook::clock::Moment;
 use crate::hook::dispatch::Command;
 use crate::hook::event::Event;
 use crate::hook::message::Message;
@@ -179,7 +180,7 @@ impl Writer {
         }
     }
 
-    fn event(&mut self, event: &Event, at: SystemTime) {
+    fn event(&mut self, event: &Event, at: Moment) {
         let hooks = self.shared.wanting(event.kind(), event.listener());
         match event {
             Event::Closed(record) if hooks.is_empty() => self.store.forget(record.stream.id),
@@ -192,7 +193,7 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, event: &Event, at: SystemTime, hooks: Vec<Arc<str>>) {
+    fn write(&mut self, event: &Event, at: Moment, hooks: Vec<Arc<str>>) {
         self.sequence += 1;
         let message = Message::new(event, at, &self.source, self.sequence);
         self.put(message, hooks);

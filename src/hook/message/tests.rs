@@ -6,12 +6,11 @@ use crate::hook::tests::{closed, opened, overdue};
 const AT: Duration = Duration::from_millis(1_795_000_000_123);
 
 pub(in crate::hook) fn written_event(event: &Event, sequence: u64) -> (Message, Value) {
-    let message = Message::new(
-        event,
-        UNIX_EPOCH + AT,
-        "/sidebeat/chat/pod-1/boot",
-        sequence,
-    );
+    let at = Moment {
+        wall: UNIX_EPOCH + AT,
+        steady: AT - Duration::from_secs(3_600),
+    };
+    let message = Message::new(event, at, "/sidebeat/chat/pod-1/boot", sequence);
     let body = serde_json::from_slice(&message.body).unwrap();
     (message, body)
 }
@@ -87,7 +86,11 @@ fn ids_differ_and_a_clock_before_1970_is_survived() {
     assert_eq!(first, second);
     assert_ne!(first, other);
     assert!(!first.contains('.'));
-    let early = Message::new(event, UNIX_EPOCH - Duration::from_secs(1), "/s", 1);
+    let early = Moment {
+        wall: UNIX_EPOCH - Duration::from_secs(1),
+        steady: Duration::ZERO,
+    };
+    let early = Message::new(event, early, "/s", 1);
     let body: Value = serde_json::from_slice(&early.body).unwrap();
     assert_eq!(body["time"], "1970-01-01T00:00:00.000Z");
 }

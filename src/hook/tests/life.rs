@@ -44,7 +44,11 @@ async fn ten_thousand_closes_at_once_are_all_delivered_over_few_connections() {
                 // A thousand users of ten streams each.
                 let uid = (stream % 500).to_string();
                 let record = closed(worker * 5_000 + stream, Some(&uid));
-                hooks.emit(Event::Closed(Arc::new(record)), SystemTime::now());
+                hooks.emit(
+                    Event::Closed(Arc::new(record)),
+                    SystemTime::now(),
+                    Instant::now(),
+                );
             }
         })
     });
@@ -76,12 +80,23 @@ async fn ten_thousand_closes_at_once_are_all_delivered_over_few_connections() {
 async fn an_event_that_is_too_old_expires_without_a_try() {
     let receiver = Receiver::start(|_, _| Answer::Status(200)).await;
     let proxy = Proxy::start(&[("app", &receiver.hook())]);
-    let long_ago = SystemTime::now() - Duration::from_secs(901);
+    let long_ago = Instant::now() - Duration::from_secs(901);
     let event = Event::Closed(Arc::new(closed(1, None)));
-    proxy.hooks.emit(event, long_ago);
+    proxy.hooks.emit(event, SystemTime::now(), long_ago);
     proxy.settled().await;
     assert_eq!(proxy.result("expired"), 1.0);
     assert_eq!(receiver.all().len(), 0);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_forth_expires_nothing() {
+    let receiver = Receiver::start(|_, _| Answer::Status(200)).await;
+    let proxy = Proxy::start(&[("app", &receiver.hook())]);
+    let an_hour_off = SystemTime::now() - Duration::from_secs(3_600);
+    let event = Event::Closed(Arc::new(closed(1, None)));
+    proxy.hooks.emit(event, an_hour_off, Instant::now());
+    proxy.settled().await;
+    assert_eq!(proxy.result("delivered"), 1.0);
 }
 
 #[tokio::test]
@@ -119,11 +134,13 @@ fn memory_is_bounded_while_the_control_runtime_stands_still() {
     let proxy = Proxy::start_on(runtime.handle(), &[("app", &hook("http://127.0.0.1:1/"))]);
     let record = Arc::new(closed(1, None));
     let first = Arc::new(opened(1, None));
+    let long_ago = Instant::now() - Duration::from_secs(901);
+    let emit = |event| proxy.hooks.emit(event, SystemTime::now(), long_ago);
     for _ in 0..INTAKE + 5 {
-        proxy.hooks.emit(Event::Opened(first.clone()), UNIX_EPOCH);
+        emit(Event::Opened(first.clone()));
     }
     for _ in 0..INTAKE + 7 {
-        proxy.hooks.emit(Event::Closed(record.clone()), UNIX_EPOCH);
+        emit(Event::Closed(record.clone()));
     }
     assert_eq!(Arc::strong_count(&first), 1 + INTAKE);
     assert_eq!(Arc::strong_count(&record), 1 + INTAKE);
@@ -167,7 +184,7 @@ async fn events_go_where_they_are_wanted() {
         delay: Duration::ZERO,
         spread: Duration::ZERO,
     };
-    proxy.hooks.emit(event, SystemTime::now());
+    proxy.hooks.emit(event, SystemTime::now(), Instant::now());
     proxy.settled().await;
     let mut seen: Vec<(String, String)> = receiver
         .all()

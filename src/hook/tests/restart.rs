@@ -34,7 +34,7 @@ impl Life {
             .build()
             .unwrap();
         let proxy = Proxy::start_in(Some(state_dir), runtime.handle(), hooks);
-        proxy.hooks.begin(SystemTime::now());
+        proxy.hooks.begin();
         Self {
             proxy,
             runtime: Some(runtime),

@@ -22,6 +22,7 @@ pub(crate) fn tapped(
     let shared = Arc::new(Shared {
         metrics,
         runtime: runtime.clone(),
+        clock: Clock::new(),
         log: Some(LogLine::new(&intake)),
         routes: ArcSwap::default(),
         deliveries: Mutex::default(),

@@ -1,19 +1,18 @@
 //! What a process tells first: its start, and the end of the streams that a killed one left open.
 
-use std::time::SystemTime;
-
 use tracing::warn;
 use uuid::Uuid;
 
 use super::{BATCH, Writer};
 use crate::config::EventKind;
+use crate::hook::clock::Moment;
 use crate::hook::event::Event;
 use crate::hook::log::crash::closing_record;
 use crate::hook::message::{Message, Subject};
 
 impl Writer {
     /// Tells of the start of this process and of the streams that the former one left open.
-    pub(super) fn begin(&mut self, at: SystemTime) {
+    pub(super) fn begin(&mut self, at: Moment) {
         let open = std::mem::take(&mut self.past.open);
         let started = Event::Started {
             former_boot_id: self.past.boot.map(|boot| boot.to_string()),
@@ -31,7 +30,7 @@ impl Writer {
         }
     }
 
-    fn report_crash(&mut self, stream: Uuid, at: SystemTime) {
+    fn report_crash(&mut self, stream: Uuid, at: Moment) {
         let Some(&open) = self.store.open.get(&stream) else {
             return;
         };
@@ -43,7 +42,7 @@ impl Writer {
             .shared
             .wanting(EventKind::Closed, opened.listener.as_deref());
         let identity = self.store.identity(open);
-        let record = closing_record(&opened.body, identity.as_ref(), at);
+        let record = closing_record(&opened.body, identity.as_ref(), at.wall);
         let Some(record) = record.filter(|_| !hooks.is_empty()) else {
             return self.store.forget(stream);
         };

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Writer;
@@ -162,7 +163,12 @@ impl ByHand {
         let waits = records.filter(|(_, stored)| !stored.hooks.is_empty());
         let waits = waits.map(|(number, _)| Told::of(&writer.store.load(*number).unwrap()));
         let mut told: Vec<Told> = waits.collect();
-        writer.take(Command::Begin(SystemTime::now()));
+        let now = self
+            .writer
+            .shared
+            .clock
+            .moment(SystemTime::now(), Instant::now());
+        writer.take(Command::Begin(now));
         let crashed = writer.batch.events.iter();
         told.extend(crashed.map(|(message, _)| Told::of(message)));
         told

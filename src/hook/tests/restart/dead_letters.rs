@@ -41,10 +41,9 @@ async fn what_is_given_up_or_rejected_is_kept_as_a_dead_letter() {
     let (directory, app) = (tempfile::tempdir().unwrap(), receiver.hook());
     let life = Life::begin(directory.path(), &[("app", &app)]);
     life.proxy.closed(1, None);
-    let long_ago = SystemTime::now() - Duration::from_secs(901);
-    life.proxy
-        .hooks
-        .emit(Event::Closed(Arc::new(closed(2, None))), long_ago);
+    let (event, long_ago) = (closed(2, None), Instant::now() - Duration::from_secs(901));
+    let event = Event::Closed(Arc::new(event));
+    life.proxy.hooks.emit(event, SystemTime::now(), long_ago);
     life.proxy.settled().await;
     let mut results: Vec<(String, String)> = dead_letters(directory.path())
         .iter()

@@ -18,7 +18,7 @@ async fn events_left_by_a_process_come_with_the_same_bytes_and_at_once() {
     // Even if it happened long before any process was there to try.
     let long_ago = SystemTime::now() - Duration::from_secs(3_600);
     let event = Event::Closed(Arc::new(closed(77, None)));
-    first.proxy.hooks.emit(event, long_ago);
+    first.proxy.hooks.emit(event, long_ago, Instant::now());
     first.committed().await;
     let refused = receiver.all();
     let left = first.kill();
@@ -91,6 +91,23 @@ async fn what_a_queue_has_no_room_for_waits_in_the_log_and_keeps_its_order() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_forth_expires_nothing_that_waits_in_the_log() {
+    const EVENTS: usize = CAPACITY + 100;
+    let (receiver, open) = gated().await;
+    let (directory, app) = (tempfile::tempdir().unwrap(), receiver.hook());
+    let life = Life::begin(directory.path(), &[("app", &app)]);
+    let an_hour_off = SystemTime::now() - Duration::from_secs(3_600);
+    for stream in 0..EVENTS {
+        let event = Event::Closed(Arc::new(closed(stream as u128, None)));
+        life.proxy.hooks.emit(event, an_hour_off, Instant::now());
+    }
+    life.committed().await;
+    open.send(true).unwrap();
+    life.proxy.settled().await;
+    assert_eq!(life.proxy.result("delivered"), EVENTS as f64);
+}
+
+#[tokio::test]
 async fn a_clock_that_was_set_back_neither_delays_nor_expires_what_was_left() {
     let (receiver, open) = gated().await;
     let (directory, app) = (tempfile::tempdir().unwrap(), everything(&receiver));
@@ -99,8 +116,9 @@ async fn a_clock_that_was_set_back_neither_delays_nor_expires_what_was_left() {
     let mut record = opened(1, Some("42"));
     record.opened_at = humantime::format_rfc3339_millis(tomorrow).to_string();
     let hooks = &first.proxy.hooks;
-    hooks.emit(Event::Opened(Arc::new(record)), tomorrow);
-    hooks.emit(Event::Closed(Arc::new(closed(2, None))), tomorrow);
+    let (opened, closed) = (Arc::new(record), Arc::new(closed(2, None)));
+    hooks.emit(Event::Opened(opened), tomorrow, Instant::now());
+    hooks.emit(Event::Closed(closed), tomorrow, Instant::now());
     first.committed().await;
     let left = first.kill();
     open.send(true).unwrap();
