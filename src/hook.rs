@@ -166,7 +166,7 @@ impl Hooks {
                 2 * INTAKE
             }
         };
-        if shared.pending.fetch_add(1, Ordering::AcqRel) >= bound {
+        if shared.pending.fetch_add(1, Ordering::AcqRel) >= bound || self.intake.is_closed() {
             shared.pending.fetch_sub(1, Ordering::AcqRel);
             for route in first.into_iter().chain(wanting) {
                 route.delivery.refuse(kind);

@@ -81,9 +81,11 @@ impl Log {
             .map_err(cannot)?;
         let syncer = Syncer::start().map_err(cannot)?;
         let path = store.directory.log();
-        let writer = Writer::new(shared, store, past, source);
+        let writer = Writer::new(Arc::clone(&shared), store, past, source);
         let thread = std::thread::Builder::new().name("hook-log".to_owned());
+        let watch = Watch(shared);
         let spawned = thread.spawn(move || {
+            let _watch = watch;
             priority::yield_to_workers();
             runtime.block_on(writer.run(commands, syncer))
         });
@@ -92,6 +94,21 @@ impl Log {
             what: "start the thread that writes it",
             source,
         })
+    }
+}
+
+/// Shows that the thread of the log has ended by a panic. Streams go on and their events are dropped, which is counted;
+/// what the log holds, those that were open in it included, is told by the next process.
+struct Watch(Arc<Shared>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.metrics.log_failing.set(1);
+            tracing::error!(
+                "the thread of the hook log has panicked: new events are dropped until a restart"
+            );
+        }
     }
 }
 

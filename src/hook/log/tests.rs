@@ -8,12 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
+use indexmap::IndexMap;
+use prometheus::Registry;
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 
 use crate::config::EventKind;
+use crate::hook::HookMetrics;
 use crate::hook::clock::Moment;
 use crate::hook::message::Message;
 use crate::hook::queue::Keys;
+use crate::hook::tests::tapped;
 
 use super::directory::Directory;
 use super::recover::Past;
@@ -113,4 +118,20 @@ fn check_figures(store: &Store) {
         .map(|(number, _)| *number)
         .collect();
     assert_eq!(of_streams, held);
+}
+
+#[tokio::test]
+async fn a_panic_of_the_thread_is_shown() {
+    let metrics = HookMetrics::register(&Registry::new());
+    let (hooks, _tap) = tapped(&IndexMap::new(), metrics, &Handle::current()).unwrap();
+    let shared = &hooks.shared;
+    for (panics, failing) in [(false, 0), (true, 1)] {
+        let watch = Watch(Arc::clone(shared));
+        let thread = std::thread::spawn(move || {
+            let _watch = watch;
+            assert!(!panics, "as a bug would");
+        });
+        assert_eq!(thread.join().is_err(), panics);
+        assert_eq!(shared.metrics.log_failing.get(), failing);
+    }
 }

@@ -155,6 +155,20 @@ fn memory_is_bounded_while_the_control_runtime_stands_still() {
 }
 
 #[tokio::test]
+async fn events_that_nobody_takes_any_more_are_dropped_and_counted() {
+    let registry = Registry::new();
+    let metrics = HookMetrics::register(&registry);
+    let app = hook("http://127.0.0.1:1/");
+    let (hooks, tap) = tapped(&named(&[("app", &app)]), metrics, &Handle::current()).unwrap();
+    let proxy = Proxy { hooks, registry };
+    proxy.closed(1, None);
+    assert_eq!(proxy.result("dropped"), 0.0);
+    drop(tap);
+    proxy.closed(2, None);
+    assert_eq!(proxy.result("dropped"), 1.0);
+}
+
+#[tokio::test]
 async fn events_go_where_they_are_wanted() {
     let receiver = Receiver::start(|_, _| Answer::Status(200)).await;
     let chat = config::Hook {
