@@ -79,6 +79,14 @@ impl Life {
     }
 }
 
+/// A log in the hands of a test, for a hook.
+fn by_hand(hook: &config::Hook) -> (Proxy, Tap) {
+    let registry = Registry::new();
+    let metrics = HookMetrics::register(&registry);
+    let (hooks, tap) = tapped(&named(&[("app", hook)]), metrics, &Handle::current()).unwrap();
+    (Proxy { hooks, registry }, tap)
+}
+
 async fn until(condition: impl Fn() -> bool) {
     let look = async {
         while !condition() {
@@ -164,4 +172,30 @@ async fn a_second_process_on_the_directory_is_refused() {
         error.to_string().contains("another process uses it"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_forth_expires_nothing_that_waits_in_the_log() {
+    let receiver = Receiver::start(|_, _| Answer::Status(200)).await;
+    let (proxy, mut tap) = by_hand(&receiver.hook());
+    let an_hour_off = SystemTime::now() - Duration::from_secs(3_600);
+    let long_ago = Instant::now() - Duration::from_secs(901);
+    // The queue is full of what is too old, so that the last one waits in the log.
+    for (events, instant) in [(CAPACITY, long_ago), (1, Instant::now())] {
+        for stream in 0..events {
+            let event = Event::Closed(Arc::new(closed(stream as u128, None)));
+            proxy.hooks.emit(event, an_hour_off, instant);
+        }
+        assert_eq!(tap.events().len(), events);
+        tap.log.turn();
+    }
+    let delivered = async {
+        while proxy.result("delivered") == 0.0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            tap.events();
+            tap.log.turn();
+        }
+    };
+    tokio::time::timeout(PATIENCE, delivered).await.unwrap();
+    assert_eq!(proxy.result("expired"), CAPACITY as f64);
 }

@@ -5,14 +5,6 @@ use super::*;
 
 const FAILING: &str = "sidebeat_hook_log_failing";
 
-/// A log in the hands of a test, for a hook.
-fn by_hand(hook: &config::Hook) -> (Proxy, Tap) {
-    let registry = Registry::new();
-    let metrics = HookMetrics::register(&registry);
-    let (hooks, tap) = tapped(&named(&[("app", hook)]), metrics, &Handle::current()).unwrap();
-    (Proxy { hooks, registry }, tap)
-}
-
 #[tokio::test]
 async fn of_what_waits_for_a_full_disk_the_oldest_are_given_up_and_those_in_no_queue_are_lost() {
     let (receiver, _gate) = gated().await;

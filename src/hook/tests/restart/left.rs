@@ -91,23 +91,6 @@ async fn what_a_queue_has_no_room_for_waits_in_the_log_and_keeps_its_order() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_forth_expires_nothing_that_waits_in_the_log() {
-    const EVENTS: usize = CAPACITY + 100;
-    let (receiver, open) = gated().await;
-    let (directory, app) = (tempfile::tempdir().unwrap(), receiver.hook());
-    let life = Life::begin(directory.path(), &[("app", &app)]);
-    let an_hour_off = SystemTime::now() - Duration::from_secs(3_600);
-    for stream in 0..EVENTS {
-        let event = Event::Closed(Arc::new(closed(stream as u128, None)));
-        life.proxy.hooks.emit(event, an_hour_off, Instant::now());
-    }
-    life.committed().await;
-    open.send(true).unwrap();
-    life.proxy.settled().await;
-    assert_eq!(life.proxy.result("delivered"), EVENTS as f64);
-}
-
-#[tokio::test]
 async fn a_clock_that_was_set_back_neither_delays_nor_expires_what_was_left() {
     let (receiver, open) = gated().await;
     let (directory, app) = (tempfile::tempdir().unwrap(), everything(&receiver));
