@@ -298,7 +298,13 @@ def test_many_deaths_at_once_are_on_time_and_told_once(app, many):
             outer.close()
             inner.end()
         sidebeat.wait_closed(client_idle=count, client_gone=20)
-        warnings = [line for _, line in sidebeat.lines if "the network is the likelier cause" in line.get("message", "")]
+
+        def is_warning(line):
+            return "the network is the likelier cause" in line.get("message", "")
+
+        if many:
+            sidebeat.wait_log(is_warning)
+        warnings = [line for _, line in sidebeat.lines if is_warning(line)]
         assert [(line["level"], line["listener"]) for line in warnings] == ([("warn", "main")] if many else [])
         assert all(10 <= line["died"] and line["died"] + line["left"] <= count for line in warnings)
         for outer, inner in streams:

@@ -269,9 +269,11 @@ class Sidebeat:
         return self.ended(within)
 
     def ended(self, within=10.0):
-        """Waits for the end of the process, which the test has brought about, and returns its exit code."""
+        """Waits for the end of the process, which the test has brought about, and of its output, and returns its exit code."""
         self.stopped = True
         try:
-            return self.process.wait(within)
+            code = self.process.wait(within)
         except subprocess.TimeoutExpired:
             raise Late(f"sidebeat did not end within {within} s:\n{self.log()}") from None
+        self._reader.join(within)
+        return code
