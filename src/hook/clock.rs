@@ -45,9 +45,9 @@ impl Clock {
         }
     }
 
-    /// Where that of a former process lies, whose steady time is not ours: nothing happened later than now.
-    pub(super) fn place_former(&self, at: Moment) -> Duration {
-        let wall = at.wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+    /// Where an instant of a former process lies, whose steady time is not ours: nothing happened later than now.
+    pub(super) fn place_former(&self, wall: SystemTime) -> Duration {
+        let wall = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
         wall.min(self.now())
     }
 
@@ -97,16 +97,8 @@ mod tests {
         let clock = Clock::new();
         let now = clock.now();
         for (wall, place) in [(now - HOUR, now - HOUR), (now + HOUR, now)] {
-            let moment = Moment {
-                wall: UNIX_EPOCH + wall,
-                steady: 24 * HOUR,
-            };
-            assert_eq!(clock.place_former(moment), place);
+            assert_eq!(clock.place_former(UNIX_EPOCH + wall), place);
         }
-        let before_1970 = Moment {
-            wall: UNIX_EPOCH - HOUR,
-            steady: Duration::ZERO,
-        };
-        assert_eq!(clock.place_former(before_1970), Duration::ZERO);
+        assert_eq!(clock.place_former(UNIX_EPOCH - HOUR), Duration::ZERO);
     }
 }

@@ -61,7 +61,7 @@ impl Delivery {
             Origin::Former => {
                 let oldest = state.rules.give_up_after.saturating_sub(LONGEST_WAIT);
                 let no_older = self.clock.now().saturating_sub(oldest);
-                self.clock.place_former(message.at).max(no_older)
+                self.clock.place_former(message.at.wall).max(no_older)
             }
         };
         self.enqueue(state, message, occurred);

@@ -163,11 +163,8 @@ impl ByHand {
         let waits = records.filter(|(_, stored)| !stored.hooks.is_empty());
         let waits = waits.map(|(number, _)| Told::of(&writer.store.load(*number).unwrap()));
         let mut told: Vec<Told> = waits.collect();
-        let now = self
-            .writer
-            .shared
-            .clock
-            .moment(SystemTime::now(), Instant::now());
+        let clock = writer.shared.clock;
+        let now = clock.moment(SystemTime::now(), Instant::now());
         writer.take(Command::Begin(now));
         let crashed = writer.batch.events.iter();
         told.extend(crashed.map(|(message, _)| Told::of(message)));
